@@ -1,0 +1,1 @@
+"""One node of the controller's graph per file."""
