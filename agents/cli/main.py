@@ -7,7 +7,14 @@ from typing import Annotated, Any, NamedTuple
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-EXIT_CODES = "Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 verification failed, 130 interrupted."
+from ...store.errors import PilothouseError
+
+# The codes are those of `store/errors.py`; a test compares.
+EXIT_CODES = (
+    "Exit codes: 0 done (an abstention is an answer), 1 failed, 2 wrong use, 3 not found, 4 the log was "
+    "changed outside this program, 5 the log cannot be opened or written, 6 an artifact is missing, damaged "
+    "or made for another model, 130 interrupted."
+)
 
 
 class Entry(NamedTuple):
@@ -83,6 +90,15 @@ def pilothouse(
     """Small specialists, chosen and steered per request by probes on hidden states; the log says why."""
 
 
+def printable(text: str) -> str:
+    """`text` with control characters escaped, newlines kept: an error may quote what a stranger typed."""
+    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
+
+
 def main() -> None:
-    """Console entry point."""
-    app(prog_name="pilothouse")
+    """Console entry point: a fault that has a name ends in one sentence on stderr and its own exit code."""
+    try:
+        app(prog_name="pilothouse")
+    except PilothouseError as fault:
+        typer.echo(f"pilothouse: {printable(str(fault))}", err=True)
+        sys.exit(fault.exit_code)
