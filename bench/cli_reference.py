@@ -44,7 +44,7 @@ def section(path: str, command: Any) -> Iterator[str]:
             yield text.strip() + "\n"
     rows = [row(parameter) for parameter in command.params if shown(parameter)]
     if rows:
-        yield "\n".join(["| argument or option | type | default | |", "|---|---|---|---|", *rows, ""])
+        yield "\n".join(["| argument or option | default | |", "|---|---|---|", *rows, ""])
 
 
 def shown(parameter: Any) -> bool:
@@ -54,11 +54,17 @@ def shown(parameter: Any) -> bool:
 
 
 def row(parameter: Any) -> str:
-    option = parameter.param_type_name == "option"
-    names = [*parameter.opts, *parameter.secondary_opts] if option else [parameter.name.upper()]
-    kind = "flag" if getattr(parameter, "is_flag", False) else parameter.type.name
-    cells = (", ".join(f"`{name}`" for name in names), kind, default(parameter), parameter.help or "")
+    cells = (f"`{usage(parameter)}`", default(parameter), parameter.help or "")
     return f"| {' | '.join(' '.join(cell.split()).replace('|', chr(92) + '|') for cell in cells)} |"
+
+
+def usage(parameter: Any) -> str:
+    """`PROMPT`, `--json` or `-n, --limit LIMIT`."""
+    value = parameter.metavar or parameter.name.upper()
+    if parameter.param_type_name == "argument":
+        return str(value)
+    names = ", ".join([*parameter.opts, *parameter.secondary_opts])
+    return names if parameter.is_flag else f"{names} {value}"
 
 
 def default(parameter: Any) -> str:
@@ -66,16 +72,17 @@ def default(parameter: Any) -> str:
     if parameter.required:
         return "required"
     value = parameter.default
-    if value is None or callable(value) or isinstance(value, bool) or value in ((), [], ""):
-        return ""
-    return f"`{value}`"
+    said = isinstance(value, str | int | float) and not isinstance(value, bool) and value != ""
+    return f"`{value}`" if said else ""
 
 
 def main() -> None:
     """Write the page to the file named on the command line."""
     if len(sys.argv) != 2:
         sys.exit("usage: python -m pilothouse.bench.cli_reference FILE")
-    Path(sys.argv[1]).write_text(reference(), encoding="utf-8")
+    page = Path(sys.argv[1])
+    page.parent.mkdir(parents=True, exist_ok=True)
+    page.write_text(reference(), encoding="utf-8")
 
 
 if __name__ == "__main__":

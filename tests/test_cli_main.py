@@ -82,4 +82,4 @@ def test_help_names_every_exit_code() -> None:
 def test_the_page_is_in_step() -> None:
     page = reference()
     assert (ROOT / "docs/reference/cli.md").read_text(encoding="utf-8") == page, "run `make docs`"
-    assert all(f"## pilothouse {name}\n" in page for name in cli.COMMANDS)
+    assert all(f"\n### pilothouse {name}\n" in page for name in cli.COMMANDS)

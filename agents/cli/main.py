@@ -8,6 +8,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from ...store.errors import PilothouseError
+from ...store.printable import visible
 
 # The codes are those of `store/errors.py`; a test compares.
 EXIT_CODES = (
@@ -90,15 +91,10 @@ def pilothouse(
     """Small specialists, chosen and steered per request by probes on hidden states; the log says why."""
 
 
-def printable(text: str) -> str:
-    """`text` with control characters escaped, newlines kept: an error may quote what a stranger typed."""
-    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
-
-
 def main() -> None:
     """Console entry point: a fault that has a name ends in one sentence on stderr and its own exit code."""
     try:
         app(prog_name="pilothouse")
     except PilothouseError as fault:
-        typer.echo(f"pilothouse: {printable(str(fault))}", err=True)
+        typer.echo(f"pilothouse: {visible(str(fault))}", err=True)
         sys.exit(fault.exit_code)
