@@ -58,7 +58,7 @@ $(VENV)/.torch:
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "pilothouse needs Python 3.11" \
 		"or newer, and '$(PYTHON)' is not: name another with 'make chat PYTHON=/path/to/python3'." >&2; exit 1; }
 	@echo "Setting up $(VENV) (once; a few minutes, most of them for torch)." >&2
-	@"$(PYTHON)" -m venv $(VENV) || { echo "Could not make $(VENV): on Debian and Ubuntu install the package" \
+	@test -x $(BIN)/python || "$(PYTHON)" -m venv $(VENV) || { echo "Could not make $(VENV): on Debian and Ubuntu install the package" \
 		"python3-venv, then try again." >&2; exit 1; }
 	@index=; if test ! -e /proc/driver/nvidia/version && timeout 5 $(BIN)/python -c '$(PROBE)' 2>/dev/null; \
 		then index="--extra-index-url $(CPU_INDEX)"; fi; $(PIP) install $$index '$(TORCH)' >&2
