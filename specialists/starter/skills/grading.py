@@ -10,6 +10,8 @@ from .example import Example
 CHRF_PASS = 0.5
 OPEN_WORDS = 12
 OPEN_DISTINCT = 0.6
+# kinds whose whole point is the case of the letters
+CASED_KINDS = frozenset(("capitalize", "uppercase"))
 
 NUMBER = re.compile(r"(?<![\w.])[-\u2212]?\d[\d,]*(?:\.\d+)?(?:\s*(?:remainder|rem\.?|r)\s*\d+)?", re.IGNORECASE)
 REMAINDER = re.compile(r"\s*(?:remainder|rem\.?|r)\s*", re.IGNORECASE)
@@ -23,7 +25,7 @@ COMMON_WORDS = frozenset(
 def correct(example: Example, answer: str) -> bool:
     """Return whether ``answer`` passes ``example.check``.
 
-    ``exact`` ignores case, white space and punctuation; ``number`` compares the last number (with its remainder);
+    ``exact`` ignores case (except in kinds about capitals), white space and punctuation; ``number`` compares the last number (with its remainder);
     ``label`` compares the first words; ``chrf`` wants at least 0.5; ``open`` wants at least 12 words of English without
     loops that mention one of the words after the colon of ``example.kind`` (``about:cat+dog``), when there are any and
     the example has a reference text.
@@ -32,6 +34,8 @@ def correct(example: Example, answer: str) -> bool:
         ValueError: the check is unknown.
     """
     if example.check == "exact":
+        if example.kind in CASED_KINDS:
+            return " ".join(answer.split()).strip(" .\"'") == example.answer
         return normalised(answer) == normalised(example.answer)
     if example.check == "number":
         return last_number(answer) is not None and last_number(answer) == last_number(example.answer)

@@ -1,0 +1,130 @@
+"""The word pairs behind the word tasks: built-in lists, plus the function-vector and relation files when they are there."""
+
+from __future__ import annotations
+
+import json
+import tarfile
+from collections import Counter
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from .words_lists import (
+    ADJECTIVES,
+    ANTONYMS,
+    IRREGULAR_DEGREES,
+    IRREGULAR_PASTS,
+    IRREGULAR_PLURALS,
+    LONG_ADJECTIVES,
+    NOUNS,
+    REGULAR_VERBS,
+    SYNONYMS,
+    degree_of,
+    past_of,
+    plural_of,
+)
+
+VECTORS = Path("probing/function_vectors/function_vectors_datasets.tar.gz")
+RELATIONS = Path("probing/relations_lre/relations_47.tar.gz")
+LEXICAL_LIMIT = 500
+
+Pairs = dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """``pairs[kind]`` maps a word to its answer; ``plain`` holds all words, for spelling and lists."""
+
+    pairs: dict[str, Pairs]
+    plain: tuple[str, ...]
+
+
+@cache
+def load_words(data: Path | None) -> Words:
+    """Merge the built-in lists with what the data folder holds; a missing or unreadable file only leaves it out."""
+    vectors = _members(data / VECTORS if data else None)
+    relations = _members(data / RELATIONS if data else None)
+    fetched = {kind: _vector_pairs(vectors, name) for kind, name in _VECTOR_FILES.items()}
+    frequency = Counter(word for name in vectors for pair in _vector_pairs(vectors, name).items() for word in pair)
+    pairs = _built_in()
+    for kind in ("plural", "past"):
+        pairs[kind] = fetched[kind] | pairs[kind]
+    for kind in ("antonym", "synonym"):
+        pairs[kind] |= _common(fetched[kind], pairs[kind], frequency)
+    for kind in ("comparative", "superlative"):
+        pairs[kind] = _relation_pairs(relations, f"adj_{kind}") | pairs[kind]
+    vocabulary = {word for both in (*pairs.values(), *fetched.values()) for pair in both.items() for word in pair}
+    return Words(pairs, tuple(sorted(word for word in vocabulary if _plain(word) and 2 < len(word) <= 10)))
+
+
+_VECTOR_FILES = {
+    "plural": "singular-plural",
+    "past": "present-past",
+    "antonym": "antonym",
+    "synonym": "synonym",
+    "length": "word_length",
+}
+
+
+def _built_in() -> dict[str, Pairs]:
+    adjectives = (*ADJECTIVES, *LONG_ADJECTIVES, *IRREGULAR_DEGREES)
+    antonyms = {left: right for left, right in ANTONYMS}
+    for left, right in ANTONYMS:
+        antonyms.setdefault(right, left)
+    return {
+        "plural": {noun: plural_of(noun) for noun in (*NOUNS, *IRREGULAR_PLURALS)},
+        "past": {verb: past_of(verb) for verb in (*REGULAR_VERBS, *IRREGULAR_PASTS)},
+        "antonym": {word: other for word, other in antonyms.items() if _plain(word) and _plain(other)},
+        "synonym": {word: other for word, other in SYNONYMS.items() if _plain(other)},
+        "comparative": {word: degree_of(word, "er") for word in adjectives},
+        "superlative": {word: degree_of(word, "est") for word in adjectives},
+    }
+
+
+def _common(found: Pairs, known: Pairs, frequency: Counter[str]) -> Pairs:
+    """Keep the pairs of the most widely used words, up to the limit: a small model cannot learn thousands of facts."""
+    new = [(word, other) for word, other in found.items() if word not in known and max(len(word), len(other)) <= 9]
+    new.sort(key=lambda pair: (-min(frequency[pair[0]], frequency[pair[1]]), pair))
+    return dict(new[: max(0, LEXICAL_LIMIT - len(known))])
+
+
+def _members(path: Path | None) -> dict[str, Any]:
+    if path is None or not path.is_file():
+        return {}
+    found: dict[str, Any] = {}
+    try:
+        with tarfile.open(path) as archive:
+            for member in archive:
+                stem = Path(member.name).stem
+                if not member.name.endswith(".json") or stem not in _WANTED:
+                    continue
+                handle = archive.extractfile(member)
+                if handle is not None:
+                    found[stem] = json.load(handle)
+    except (tarfile.TarError, OSError, ValueError):
+        return {}
+    return found
+
+
+_WANTED = {*_VECTOR_FILES.values(), "adj_comparative", "adj_superlative"}
+
+
+def _vector_pairs(members: dict[str, Any], name: str) -> Pairs:
+    pairs: Pairs = {}
+    for row in members.get(name, []):
+        word, other = str(row["input"]).strip(), str(row["output"]).strip()
+        if _plain(word) and (_plain(other) or other.isdigit()):
+            pairs.setdefault(word, other)
+    return pairs
+
+
+def _relation_pairs(members: dict[str, Any], name: str) -> Pairs:
+    rows = members.get(name, {}).get("samples", [])
+    pairs = {str(row["subject"]): str(row["object"]) for row in rows}
+    # "little: smallest" and "wrong: wrongest" are in the file, but nobody should be taught them
+    return {word: form for word, form in pairs.items() if _plain(word) and word not in ("little", "wrong", "true", "false")}
+
+
+def _plain(word: str) -> bool:
+    return word.isascii() and word.isalpha() and word.islower()
