@@ -81,8 +81,8 @@ class Request(Frozen):
     as forced.
     """
 
-    id: str = Field(default_factory=new_id)
-    thread_id: str = Field(default_factory=new_id)
+    id: str = Field(default_factory=new_id, min_length=1, max_length=64)
+    thread_id: str = Field(default_factory=new_id, min_length=1, max_length=255)
     messages: tuple[Message, ...] = Field(min_length=1)
     forced_specialist: str | None = None
     max_tokens: Annotated[int, Field(ge=1)] = 256
@@ -351,3 +351,17 @@ class Page(Frozen):
     outcomes: tuple[Outcome, ...] = ()
     erased_at: Time | None = None
     erased_reason: str | None = None
+
+
+class Erasure(Frozen):
+    """What was forgotten. Texts that other records hold too are still kept, for those records (`shared_with`
+    names the first few).
+
+    `scrubbed`: no old copy is left in the database's write-ahead log or search index.
+    """
+
+    records: tuple[str, ...]
+    texts_erased: Count
+    texts_shared: Count = 0
+    shared_with: tuple[str, ...] = ()
+    scrubbed: bool = True

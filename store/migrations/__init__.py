@@ -1,1 +1,1 @@
-"""Alembic migrations of the log."""
+"""Schema migrations, run by `pilothouse.store.database` when a log is opened."""

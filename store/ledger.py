@@ -1,0 +1,226 @@
+"""The write side of the log.
+
+A record is opened before anything is generated and finished before its answer is shown; both rows are on
+disk when the call returns. Rows are only ever added. Any number of processes may write to one log at once.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from concurrent.futures import Future
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from sqlalchemy import Connection, Engine, select
+
+from . import erasure, payloads, sqlite
+from .database import PATIENCE, Place, ensure_schema
+from .errors import NotFoundError, StoreClosedError
+from .events import append, history, keep_artifacts, mark_ended, mark_running
+from .process import Process, is_gone, this_process
+from .records import Artifact, Erasure, Outcome, Part, Request, Status, new_id
+from .tables import running
+from .version import code_version
+from .writer import Writer
+
+logger = logging.getLogger(__name__)
+GONE = "the process that was answering ended before it finished"
+
+
+class Ledger:
+    """An open log. Use it in a `with` statement, or call `close`. Safe to use from any thread.
+
+    `notes` says plainly what is not as it should be: a journal other than WAL, a log that was migrated.
+    """
+
+    def __init__(self, place: Place, engine: Engine, code: str, keep_text: bool) -> None:
+        self.place = place
+        self.notes: tuple[str, ...] = ()
+        self._engine = engine
+        self._code = code
+        self._keep_text = keep_text
+        self._process = this_process()
+        self._writer = Writer(place, engine)
+
+    @classmethod
+    def open(
+        cls,
+        where: str | Path | None = None,
+        *,
+        code: str | None = None,
+        keep_text: bool = True,
+        patience: float = PATIENCE,
+    ) -> Self:
+        """Open the log at a path or URL (None: PILOTHOUSE_LOG, or the data folder), making or migrating it.
+
+        `code` is written on every record (None: `code_version()`). With `keep_text` off, only digests of
+        the texts are kept. `patience` is how many seconds to wait for another process's lock. Records that
+        a dead process left open are closed as aborted.
+
+        Raises StoreError (a subclass says which) when there can be no log there.
+        """
+        place = Place.of(where, patience)
+        with place.plainly():
+            engine = place.writing_engine()
+            copy = ensure_schema(place, engine)
+        ledger = cls(place, engine, code or code_version(), keep_text)
+        try:
+            ledger._take_notes(copy)
+            ledger.recover()
+        except BaseException:
+            ledger.close()
+            raise
+        return ledger
+
+    def _take_notes(self, copy: Path | None) -> None:
+        notes = []
+        if copy is not None:
+            notes.append(f"the log {self.place.name} was brought up to date; a copy as it was is {copy}")
+        mode = self._writer.submit(sqlite.journal_mode).result() if self.place.path else "wal"
+        if mode != "wal":
+            notes.append(
+                f"the log {self.place.name} cannot use write-ahead logging (SQLite kept {mode!r}): "
+                "it works, but readers and writers wait for each other; a local disk would help"
+            )
+        self.notes = tuple(notes)
+        for note in notes:
+            logger.warning(note)
+
+    def begin(self, request: Request, *, record_id: str | None = None, parent_id: str | None = None) -> str:
+        """Write that `request` arrived, and return the record's id once that is on disk."""
+        return self.begin_soon(request, record_id=record_id, parent_id=parent_id).result()
+
+    def begin_soon(
+        self, request: Request, *, record_id: str | None = None, parent_id: str | None = None
+    ) -> Future[str]:
+        """Like `begin`, without waiting: the future answers once the row is on disk.
+
+        Choose `record_id` (`new_id()`) to know the id at once. `parent_id` is the record that this one
+        retries.
+        """
+        name = record_id or new_id()
+        extra = {
+            "parent_id": parent_id,
+            "code_version": self._code,
+            "process": self._process.model_dump(mode="json"),
+        }
+        event = payloads.opened(request, name, extra, self._keep_text)
+
+        def work(connection: Connection) -> str:
+            if history(connection, name)[1]:
+                raise StoreClosedError(f"record {name} is in the log already; a new request needs a new id")
+            append(connection, event)
+            mark_running(connection, name, self._process)
+            return name
+
+        return self._writer.submit(work)
+
+    def finish(
+        self,
+        record_id: str,
+        status: Status,
+        *,
+        parts: Iterable[Part] = (),
+        answer: str | None = None,
+        artifacts: Iterable[Artifact] = (),
+        error: str | None = None,
+    ) -> int:
+        """Write how the record ended, and return the row's sequence number once that is on disk.
+
+        `answer` is the text shown to the user: the composed one when there are several parts.
+
+        Raises NotFoundError for a record never begun, StoreClosedError for one finished before.
+        """
+        return self.finish_soon(
+            record_id, status, parts=parts, answer=answer, artifacts=artifacts, error=error
+        ).result()
+
+    def finish_soon(
+        self,
+        record_id: str,
+        status: Status,
+        *,
+        parts: Iterable[Part] = (),
+        answer: str | None = None,
+        artifacts: Iterable[Artifact] = (),
+        error: str | None = None,
+    ) -> Future[int]:
+        """Like `finish`, without waiting. Release the last token only when the future has answered."""
+        if status == "in_progress":
+            raise ValueError("a record is finished as completed, abstained, failed or aborted")
+        kept_parts, kept_artifacts = tuple(parts), tuple(artifacts)
+
+        def work(connection: Connection) -> int:
+            thread_id, kinds = history(connection, record_id)
+            if thread_id is None:
+                raise NotFoundError(f"record {record_id} was never begun in the log {self.place.name}")
+            if "closed" in kinds:
+                raise StoreClosedError(f"record {record_id} is finished already; a row is never rewritten")
+            keep_text = self._keep_text and "erased" not in kinds
+            event = payloads.closed(
+                record_id, thread_id, status, kept_parts, answer, kept_artifacts, error, keep_text
+            )
+            keep_artifacts(connection, kept_artifacts)
+            mark_ended(connection, record_id)
+            return append(connection, event)
+
+        return self._writer.submit(work)
+
+    def note(self, outcome: Outcome) -> int:
+        """Add what was learned later about a record. Raises NotFoundError for an unknown one."""
+
+        def work(connection: Connection) -> int:
+            thread_id, _ = history(connection, outcome.record_id)
+            if thread_id is None:
+                raise NotFoundError(f"record {outcome.record_id} is not in the log {self.place.name}")
+            body = outcome.model_dump(mode="json")
+            return append(connection, payloads.plain("outcome", outcome.record_id, thread_id, "", body))
+
+        return self._writer.submit(work).result()
+
+    def forget(
+        self, *, record_id: str | None = None, thread_id: str | None = None, reason: str = "asked for"
+    ) -> Erasure:
+        """Erase the texts of one record, or of every record of a thread; the rows stay, the chain stays
+        valid.
+
+        A text that another record holds too (an earlier turn of the conversation, a common answer) stays
+        for that record; the answer says which. Raises NotFoundError when there is no such record or thread.
+        """
+        erased = self._writer.submit(lambda c: erasure.erase(c, record_id, thread_id, reason)).result()
+        if self.place.path is None:
+            return erased
+        with self.place.plainly(), self._engine.connect() as connection:
+            return erased.model_copy(update={"scrubbed": sqlite.scrub(connection)})
+
+    def recover(self) -> tuple[str, ...]:
+        """Close, as aborted, the records whose process has ended without finishing them; return their ids."""
+        left = self._writer.submit(lambda c: c.execute(select(running)).mappings().all()).result()
+        gone = [
+            str(row["record_id"])
+            for row in left
+            if is_gone(Process(host=row["host"], pid=row["pid"], started=row["started"]))
+        ]
+        return tuple(name for name in gone if self._abort(name))
+
+    def _abort(self, record_id: str) -> bool:
+        try:
+            self.finish(record_id, "aborted", error=GONE)
+        except StoreClosedError:  # another process recovered it in the meantime
+            return False
+        return True
+
+    def close(self) -> None:
+        """Write what waits, and let go of the log. A second call does nothing."""
+        self._writer.close()
+        self._engine.dispose()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

@@ -1,0 +1,135 @@
+"""What the log's rows say: from records to payloads and texts, and back.
+
+Texts (messages, prompts, answers, error messages) never enter a payload: it names them by digest. Readings,
+reasons and labels do enter it, and cannot be erased later, so those who write them must not quote a prompt
+in them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple, TypeVar
+
+from .hashes import canonical, digest, storable
+from .records import Artifact, Frozen, MessageRef, Part, Request, RequestMeta, Status, utc_now
+
+Model = TypeVar("Model", bound=Frozen)
+
+
+class Event(NamedTuple):
+    """A row before it has a place in the chain. `payload` is canonical JSON; `texts` maps digests to
+    texts.
+    """
+
+    kind: str
+    record_id: str
+    thread_id: str
+    status: str
+    payload: str
+    specialists: str = ""
+    texts: Mapping[str, str] = {}
+
+
+class Texts(dict[str, str]):
+    """The texts of one event by digest."""
+
+    def put(self, text: str | None) -> str | None:
+        """Keep `text` and return its digest; None stays None."""
+        if text is None:
+            return None
+        kept = storable(text)
+        name = digest(kept)
+        self[name] = kept
+        return name
+
+
+def opened(request: Request, record_id: str, extra: Mapping[str, Any], keep_text: bool) -> Event:
+    """The row that says a request arrived; `extra` is the parent's id, the code version and the process."""
+    texts = Texts()
+    refs = tuple(MessageRef(role=m.role, sha256=digest(storable(m.content))) for m in request.messages)
+    for message in request.messages:
+        texts.put(message.content)
+    meta = RequestMeta(**{**request.model_dump(), "messages": refs})
+    body = {
+        "request": meta.model_dump(mode="json"),
+        "prompt_sha256": refs[request.prompt_index].sha256,
+        **extra,
+    }
+    return _event("opened", record_id, request.thread_id, "in_progress", body, texts, keep_text)
+
+
+def closed(
+    record_id: str,
+    thread_id: str,
+    status: Status,
+    parts: Iterable[Part],
+    answer: str | None,
+    artifacts: Iterable[Artifact],
+    error: str | None,
+    keep_text: bool,
+) -> Event:
+    """The row that says how it ended."""
+    texts = Texts()
+    parts = tuple(parts)
+    body = {
+        "parts": [_part(part, texts) for part in parts],
+        "answer_sha256": texts.put(answer),
+        "error_sha256": texts.put(error),
+        "artifacts": [artifact_id(artifact) for artifact in artifacts],
+    }
+    names = dict.fromkeys(part.specialist for part in parts if part.specialist)
+    event = _event("closed", record_id, thread_id, status, body, texts, keep_text)
+    return event._replace(specialists=f",{','.join(names)}," if names else "")
+
+
+def plain(kind: str, record_id: str, thread_id: str, status: str, body: Mapping[str, Any]) -> Event:
+    """A row without texts."""
+    return Event(kind, record_id, thread_id, status, canonical(dict(body)))
+
+
+def artifact_id(artifact: Artifact) -> str:
+    """The key of the artifacts table: a digest of what the row says."""
+    return digest(canonical(artifact.model_dump(mode="json")))
+
+
+def row_of(event: Event, sequence: int) -> dict[str, Any]:
+    """The sealed columns of `event` at its place in the chain."""
+    return {
+        "sequence": sequence,
+        "kind": event.kind,
+        "record_id": event.record_id,
+        "thread_id": event.thread_id,
+        "created_at": utc_now(),
+        "status": event.status,
+        "specialists": event.specialists,
+        "payload": event.payload,
+    }
+
+
+def part_from(body: Mapping[str, Any], texts: Mapping[str, str]) -> Part:
+    """Read a part back, with those of its texts that are still kept."""
+    part = Part.model_validate(body)
+    hops = tuple(_with(hop, answer=texts.get(hop.answer_sha256 or "")) for hop in part.hops)
+    return _with(
+        part,
+        hops=hops,
+        prompt=texts.get(part.prompt_sha256 or ""),
+        answer=texts.get(part.answer_sha256 or ""),
+    )
+
+
+def _event(
+    kind: str, record_id: str, thread_id: str, status: str, body: dict[str, Any], texts: Texts, keep: bool
+) -> Event:
+    kept = texts if keep else Texts()
+    return Event(kind, record_id, thread_id, status, canonical({**body, "texts": sorted(kept)}), texts=kept)
+
+
+def _part(part: Part, texts: Texts) -> dict[str, Any]:
+    hops = tuple(_with(hop, answer=None, answer_sha256=texts.put(hop.answer)) for hop in part.hops)
+    digests = {"prompt_sha256": texts.put(part.prompt), "answer_sha256": texts.put(part.answer)}
+    return _with(part, hops=hops, prompt=None, answer=None, **digests).model_dump(mode="json")
+
+
+def _with(value: Model, **changes: Any) -> Model:
+    return value.model_copy(update=changes)

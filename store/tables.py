@@ -1,0 +1,98 @@
+"""The log's tables.
+
+`events` is the log itself: append-only, hash-chained, four kinds of row (opened, closed, outcome, erased).
+Every other table serves it: `content` holds the texts by digest, so that they can be erased while the rows
+stand; `content_uses` says which record holds which text; `artifacts` spells out the artifact lists;
+`running` names the records still open and the process that writes them; `meta` holds a few facts about the
+log.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    text,
+)
+
+NAMES = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+    "pk": "pk_%(table_name)s",
+}
+metadata = MetaData(naming_convention=NAMES)
+
+meta = Table(
+    "meta",
+    metadata,
+    Column("key", String(64), primary_key=True),
+    Column("value", Text, nullable=False),
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("sequence", Integer, primary_key=True, autoincrement=False),
+    Column("kind", String(16), nullable=False),
+    Column("record_id", String(64), nullable=False),
+    Column("thread_id", String(255), nullable=False),
+    Column("created_at", String(32), nullable=False),
+    Column("status", String(16), nullable=False),
+    # `,arithmetic,facts,`: commas on both sides, so that one LIKE finds a whole name
+    Column("specialists", Text, nullable=False),
+    Column("payload", Text, nullable=False),
+    Column("prev_hash", String(64), nullable=False, unique=True),
+    Column("row_hash", String(64), nullable=False, unique=True),
+    CheckConstraint("kind IN ('opened', 'closed', 'outcome', 'erased')", name="kind"),
+)
+Index(None, events.c.record_id, events.c.kind)
+Index(None, events.c.thread_id, events.c.sequence)
+Index(None, events.c.kind, events.c.created_at)
+# A record is opened once and closed once, whoever tries.
+for _kind in ("opened", "closed"):
+    _once = text(f"kind = '{_kind}'")
+    Index(f"uq_events_{_kind}", events.c.record_id, unique=True, sqlite_where=_once, postgresql_where=_once)
+
+content = Table(
+    "content",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("sha256", String(64), nullable=False, unique=True),
+    Column("text", Text, nullable=False),
+)
+
+content_uses = Table(
+    "content_uses",
+    metadata,
+    Column("record_id", String(64), primary_key=True),
+    Column("sha256", String(64), ForeignKey("content.sha256", ondelete="CASCADE"), primary_key=True),
+)
+Index(None, content_uses.c.sha256)
+
+artifacts = Table(
+    "artifacts",
+    metadata,
+    Column("id", String(64), primary_key=True),  # the digest of the other four columns
+    Column("kind", String(64), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("sha256", String(64), nullable=False),
+    Column("path", Text, nullable=False),
+)
+
+running = Table(
+    "running",
+    metadata,
+    Column("record_id", String(64), primary_key=True),
+    Column("host", Text, nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("started", Integer),
+)
