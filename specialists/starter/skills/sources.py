@@ -123,10 +123,10 @@ def _unwrapped(section: str) -> str:
     return re.sub(r"(?<=[.!?:\"'])\n", "\n\n", section)
 
 
-def fairytale_text(data: Path) -> Iterator[str]:
-    """Yield the tales of the FairytaleQA train split (Apache-2.0), their sections joined in order."""
+def fairytale_text(data: Path, part: str = "train") -> Iterator[str]:
+    """Yield the tales of one FairytaleQA split (Apache-2.0), their sections joined in order."""
     for name, raw in members(required(data, FAIRYTALES), "-story.csv"):
-        if "/train/" in f"/{name}":
+        if f"/{part}/" in f"/{name}":
             sections = [row["text"] for row in csv.DictReader(io.StringIO(raw.decode("utf-8")))]
             yield from documents("\n\n".join(_unwrapped(section) for section in sections))
 
@@ -134,8 +134,8 @@ def fairytale_text(data: Path) -> Iterator[str]:
 def reading_effort(text: str) -> float:
     """Score how hard prose is to read: low is simple.
 
-    Words per sentence, plus 3 times letters per word, plus 40 times the share of distinct words; the last term
-    keeps clipped but difficult prose from passing for simple.
+    Words per sentence, plus 3 times letters per word, plus 40 times the share of distinct
+    words, which keeps clipped but difficult prose from passing for simple.
     """
     words = [w.strip(".,;:!?'\"()-").lower() for w in text.split()]
     sentences = max(1, len(_SENTENCE_END.findall(text)))
