@@ -265,7 +265,7 @@ WELL_KNOWN: dict[str, frozenset[str]] = {
         "Gulf of Bothnia;Lleida;Northern Territory;Aventine Hill;Bastia;Opel;Nintendo;Dundalk;Noyon;"
         "Konark Sun temple;"
         "Alte Nationalgalerie;Kamchatka Krai;Grand Mosque of Paris;"
-        "Indira Gandhi International Airport".split(";")
+        "Indira Gandhi International Airport"
     ),
     "occupation": _names(
         "Halle Berry;Heath Ledger;Aristotle;Michelangelo;Werner Heisenberg;Whitney Houston;Janet Jackson;"
