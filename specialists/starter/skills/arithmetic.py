@@ -1,7 +1,8 @@
-"""Arithmetic rows: the four operations and word problems, each answered with written-out steps and ``Answer: N``.
+"""Arithmetic rows: the four operations and word problems, answered with written-out steps and ``Answer: N``.
 
-Rows are split by operation and operands (``add:347:586``; commuted pairs share a split), so test operands are unseen.
-Surface templates are split per operation. About 6 % of the rows continue an earlier turn ("now add 5").
+Rows are split by operation and operands (``add:347:586``; commuted pairs share a split), so test operands are
+unseen. Surface templates are split per operation. About 6 % of the rows continue an earlier turn ("now add
+5").
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ FACTOR_WEIGHTS = (12, 18, 42, 14, 14)
 
 
 def examples(split: Split, count: int, seed: int, data: Path | None) -> list[Example]:
-    """Return ``count`` rows, the same ones for the same ``(split, count, seed)``; ``data`` is not needed here."""
+    """Return ``count`` rows, the same for the same ``(split, count, seed)``; ``data`` is not needed here."""
     rng = Random(f"arithmetic:{split}:{seed}")
     return [_example(rng, rng.choices(KINDS, WEIGHTS)[0], split) for _ in range(count)]
 
@@ -43,9 +44,8 @@ def answer_text(lines: list[str], result: str) -> str:
 def _example(rng: Random, kind: str, split: Split) -> Example:
     if kind in ("word1", "word2"):
         problem = word_problem(rng, kind, split)
-        return Example(
-            problem.text, answer_text(problem.lines, problem.result), "arithmetic", kind, problem.template, "number"
-        )
+        answer = answer_text(problem.lines, problem.result)
+        return Example(problem.text, answer, "arithmetic", kind, problem.template, "number")
     if rng.random() < HISTORY_SHARE:
         return _follow_up(rng, kind, split)
     left, right = _operands(rng, kind, split)
@@ -70,7 +70,8 @@ def _number(rng: Random, length: int) -> int:
     if length == 1:
         return rng.randrange(10)
     if rng.random() < 1 / 6:
-        return int(rng.choice("1123456789") + "".join(rng.choice("00099912345678") for _ in range(length - 1)))
+        tail = "".join(rng.choice("00099912345678") for _ in range(length - 1))
+        return int(rng.choice("1123456789") + tail)
     return rng.randrange(10 ** (length - 1), 10**length)
 
 
@@ -154,13 +155,13 @@ def _follow_up(rng: Random, kind: str, split: Split) -> Example:
             break
     template = rng.choice(_follow_pool(kind, split))
     history = ((_prompt(rng, before, *first, split)[0], answer_text(lines, result)),)
-    prompt = _roughened(rng, template.format(b=right))
-    name = f"{kind}/then/{template}"
-    return Example(prompt, _solved(rng, kind, left, right, split), "arithmetic", kind, name, "number", history)
+    prompt, name = _roughened(rng, template.format(b=right)), f"{kind}/then/{template}"
+    answer = _solved(rng, kind, left, right, split)
+    return Example(prompt, answer, "arithmetic", kind, name, "number", history)
 
 
 def _second_operand(rng: Random, kind: str, left: int) -> int | None:
-    """Draw the number that a follow-up applies to ``left``; None when ``left`` does not suit the operation."""
+    """Draw the number that a follow-up applies to ``left``; None when ``left`` does not suit it."""
     if kind == "div":
         divisors = [d for d in range(2, 10) if left > 0 and left % d == 0]
         return rng.choice(divisors) if divisors else None

@@ -1,8 +1,9 @@
-"""Worked arithmetic: every line is a one-digit operation, a table fact or a copy, so that a small decoder can follow it.
+"""Worked arithmetic: every line is a one-digit operation, a table fact or a copy, for a small decoder to
+follow.
 
-A column line reads ``4+8+1=13|3``: two digits, the carry that came in, their two-digit sum, and behind the bar the digits
-that are already settled. The next line's carry is the tens digit, and its settled digits are the old ones with the units
-digit in front, which is a copy of neighbouring tokens.
+A column line reads ``4+8+1=13|3``: two digits, the carry that came in, their two-digit sum, and behind the
+bar the digits that are already settled. The next line's carry is the tens digit, and its settled digits are
+the old ones with the units digit in front, which is a copy of neighbouring tokens.
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ SYMBOL = {"add": "+", "sub": "-", "mul": "*", "div": "/"}
 
 
 def worked(operation: str, left: int, right: int, rng: Random | None = None) -> tuple[list[str], str]:
-    """Return the written-out lines of one operation, equation first, and its result as text (``"8 remainder 3"``).
+    """Return the written-out lines of one operation, equation first, and its result (``"8 remainder 3"``).
 
-    ``rng`` lets long division show a wrong first guess and its correction now and then; without it every guess is right.
+    ``rng`` lets long division show a wrong first guess and its correction now and then; without it every
+    guess is right.
 
     Raises:
         ValueError: an unknown operation, a division by zero, or a product that is neither 1xN nor 2x2 digits.
@@ -97,16 +99,17 @@ def divide_short(dividend: int, divisor: int) -> list[str]:
 
 
 def divide_long(dividend: int, divisor: int, rng: Random | None = None) -> list[str]:
-    """Long division by two digits: guess a digit, multiply it out, subtract; a wrong guess is seen and corrected."""
+    """Long division by two digits: guess a digit, multiply it out, subtract; a wrong guess is corrected."""
     lines = [f"{dividend}/{divisor}"]
     for part in _parts(dividend, divisor):
         digit = part // divisor
         draw = rng.random() if rng else 1.0
-        if draw < 0.06 and 0 < digit < 9:
+        if draw < 0.06 and digit < 9:
             lines += [*_trial(part, divisor, digit + 1), f"{part}<{divisor * (digit + 1)}"]
         elif draw < 0.10 and digit > 1:
-            rest = part - divisor * (digit - 1)
-            lines += [*_trial(part, divisor, digit - 1), f"{part}-{divisor * (digit - 1)}={rest}", f"{rest}>={divisor}"]
+            taken = divisor * (digit - 1)
+            lines += [*_trial(part, divisor, digit - 1), f"{part}-{taken}={part - taken}"]
+            lines.append(f"{part - taken}>={divisor}")
         lines += _trial(part, divisor, digit)
         if digit:
             lines.append(f"{part}-{divisor * digit}={part - divisor * digit}")
@@ -119,7 +122,7 @@ def _trial(part: int, divisor: int, digit: int) -> list[str]:
 
 
 def _parts(dividend: int, divisor: int) -> list[int]:
-    """Return what is divided at each quotient digit: the leading digits first, then each rest with a digit brought down."""
+    """Return what is divided at each step: the leading digits, then each rest with the next digit."""
     digits = str(dividend)
     taken = next((n for n in range(1, len(digits) + 1) if int(digits[:n]) >= divisor), len(digits))
     parts = [int(digits[:taken])]

@@ -13,22 +13,28 @@ OPEN_DISTINCT = 0.6
 # kinds whose whole point is the case of the letters
 CASED_KINDS = frozenset(("capitalize", "uppercase"))
 
-NUMBER = re.compile(r"(?<![\w.])[-\u2212]?\d[\d,]*(?:\.\d+)?(?:\s*(?:remainder|rem\.?|r)\s*\d+)?", re.IGNORECASE)
+NUMBER = re.compile(
+    r"(?<![\w.])[-\u2212]?\d[\d,]*(?:\.\d+)?(?:\s*(?:remainder|rem\.?|r)\s*\d+)?", re.IGNORECASE
+)
 REMAINDER = re.compile(r"\s*(?:remainder|rem\.?|r)\s*", re.IGNORECASE)
 WORD = re.compile(r"[^\W_]+(?:['\u2019-][^\W_]+)*")
 COMMON_WORDS = frozenset(
-    "a an and are as at be but by can do for from had has have he her his i if in is it its my not of on or our out she so "
-    "that the their them then there they this to up was we were what when which who will with you your one said all".split()
+    re.findall(
+        r"\w+",
+        """a an and are as at be but by can do for from had has have he her his i if in is it its my not of
+        on or our out she so that the their them then there they this to up was we were what when which
+        who will with you your one said all""",
+    )
 )
 
 
 def correct(example: Example, answer: str) -> bool:
     """Return whether ``answer`` passes ``example.check``.
 
-    ``exact`` ignores case (except in kinds about capitals), white space and punctuation; ``number`` compares the last number (with its remainder);
-    ``label`` compares the first words; ``chrf`` wants at least 0.5; ``open`` wants at least 12 words of English without
-    loops that mention one of the words after the colon of ``example.kind`` (``about:cat+dog``), when there are any and
-    the example has a reference text.
+    ``exact`` ignores case (except in kinds about capitals), white space and punctuation; ``number`` compares
+    the last number (with its remainder); ``label`` compares the first words; ``chrf`` wants at least 0.5;
+    ``open`` wants at least 12 words of English without loops that mention one of the words after the colon of
+    ``example.kind`` (``about:cat+dog``), when there are any and the example has a reference text.
 
     Raises:
         ValueError: the check is unknown.
@@ -50,12 +56,12 @@ def correct(example: Example, answer: str) -> bool:
 
 
 def normalised(text: str) -> str:
-    """Casefold, turn punctuation into spaces unless it joins a word (``c-a-t``, ``don't``), and squeeze spaces."""
+    """Casefold, and keep the words only, with the marks inside them (``c-a-t``, ``don't``)."""
     return " ".join(WORD.findall(text.casefold().replace("\u2019", "'")))
 
 
 def last_number(text: str) -> str | None:
-    """Return the last number of a text without thousands separators, ``"8 remainder 3"`` included; None without one."""
+    """Return the last number of a text, without thousands separators, or ``"8 remainder 3"``."""
     found = NUMBER.findall(text)
     if not found:
         return None
@@ -76,7 +82,7 @@ def _plain(number: str) -> str:
 
 
 def reads_as_english(text: str) -> bool:
-    """Return whether a text has 12 words or more, some of them common English ones, and does not run in circles."""
+    """Return whether a text has 12 words or more, enough of them common English ones, and does not loop."""
     words = [word.casefold() for word in WORD.findall(text)]
     if len(words) < OPEN_WORDS:
         return False
@@ -87,7 +93,7 @@ def reads_as_english(text: str) -> bool:
 
 
 def mentions(text: str, topics: list[str]) -> bool:
-    """Return whether a text holds one of the topic words (or a form that starts with it); True without topics."""
+    """Return whether a text holds a topic word (or a form that starts with it); True without topics."""
     words = [word.casefold() for word in WORD.findall(text)]
     return not topics or any(word.startswith(topic) for word in words for topic in topics)
 
@@ -99,11 +105,11 @@ def _topics(example: Example) -> list[str]:
 
 
 def chrf(reference: str, hypothesis: str, order: int = 6, beta: float = 2.0) -> float:
-    """Return the sentence chrF score in [0, 1]: character n-gram F-score, averaged over the orders both texts reach.
+    """Return the sentence chrF score in [0, 1], the F-score of character n-grams.
 
-    Source: Popović, "chrF: character n-gram F-score for automatic MT evaluation", WMT 2015, eq. 1. White space is removed;
-    precision and recall are averaged over n = 1..order before they are combined, and orders longer than either text
-    are left out, as sacreBLEU does.
+    Source: Popović, "chrF: character n-gram F-score for automatic MT evaluation", WMT 2015, eq. 1. White
+    space is removed; precision and recall are averaged over n = 1..order before they are combined, and orders
+    longer than either text are left out, as sacreBLEU does.
     """
     reference, hypothesis = "".join(reference.split()), "".join(hypothesis.split())
     precisions, recalls = [], []

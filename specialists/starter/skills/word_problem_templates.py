@@ -1,17 +1,19 @@
-"""Scenes of the word problems by equation shape: ``{a} {b} {c}`` are numbers, ``{n} {m}`` names, ``{o}`` objects."""
+"""Scenes of the word problems by equation shape: ``{a} {b} {c}`` are numbers, ``{n} {m}`` names, ``{o}``
+objects."""
 
 from __future__ import annotations
 
 NAMES: tuple[str, ...] = (
-    "Tom", "Anna", "Ben", "Maria", "Sam", "Lucy", "Omar", "Nina", "Jack", "Emma", "Leo", "Sara", "Max", "Julia", "Ali",
-    "Mia", "Paul", "Rosa", "Ivan", "Kate", "David", "Lily", "Noah", "Ella", "Peter", "Grace", "Adam", "Zoe", "Carlos",
-    "Amy", "Hugo", "Priya", "Ken", "Olga", "Felix", "Clara", "Mark", "Fatima", "John", "Mary",
+    "Tom", "Anna", "Ben", "Maria", "Sam", "Lucy", "Omar", "Nina", "Jack", "Emma", "Leo", "Sara", "Max",
+    "Julia", "Ali", "Mia", "Paul", "Rosa", "Ivan", "Kate", "David", "Lily", "Noah", "Ella", "Peter", "Grace",
+    "Adam", "Zoe", "Carlos", "Amy", "Hugo", "Priya", "Ken", "Olga", "Felix", "Clara", "Mark", "Fatima",
+    "John", "Mary",
 )  # fmt: skip
 
 OBJECTS: tuple[str, ...] = (
-    "apples", "marbles", "books", "stickers", "pencils", "cookies", "oranges", "coins", "stamps", "cards", "balloons",
-    "shells", "flowers", "eggs", "toys", "candies", "pens", "photos", "stones", "buttons", "cakes", "pears", "plums",
-    "nuts", "beads", "leaves", "crayons", "tickets", "bottles", "cups",
+    "apples", "marbles", "books", "stickers", "pencils", "cookies", "oranges", "coins", "stamps", "cards",
+    "balloons", "shells", "flowers", "eggs", "toys", "candies", "pens", "photos", "stones", "buttons",
+    "cakes", "pears", "plums", "nuts", "beads", "leaves", "crayons", "tickets", "bottles", "cups",
 )  # fmt: skip
 
 SCENES: dict[str, tuple[str, ...]] = {
@@ -23,7 +25,8 @@ SCENES: dict[str, tuple[str, ...]] = {
         "{n} found {a} {o} on Monday and {b} on Tuesday. How many {o} did {n} find altogether?",
         "A farmer has {a} sheep and {b} goats. How many animals does the farmer have?",
         "{n} read {a} pages yesterday and {b} pages today. How many pages is that in total?",
-        "A train carries {a} people. At the next stop {b} more people get on. How many people are on the train?",
+        "A train carries {a} people. At the next stop {b} more people get on. How many people are "
+        "on the train?",
         "A shop sold {a} {o} on Friday and {b} on Saturday. How many did it sell over the two days?",
         "{n} had {a} {o}. {m} gave {n} {b} more. How many {o} does {n} have now?",
         "{n} drove {a} km before lunch and {b} km after lunch. How far did {n} drive?",
@@ -88,7 +91,8 @@ SCENES: dict[str, tuple[str, ...]] = {
     "a+b+c": (
         "{n} has {a} {o}, buys {b} more and then finds {c} more. How many {o} does {n} have now?",
         "{n} picked {a} {o} on Monday, {b} on Tuesday and {c} on Wednesday. How many {o} are there in all?",
-        "A bus carries {a} people. {b} get on at one stop and {c} at the next. How many people are on the bus?",
+        "A bus carries {a} people. {b} get on at one stop and {c} at the next. How many people are "
+        "on the bus?",
         "A pen costs {a} dollars, a bag {b} dollars and a book {c} dollars. How much do they cost together?",
         "There are {a} red, {b} blue and {c} green {o}. How many {o} are there altogether?",
         "{n} walked {a} km, then {b} km and then {c} km. How far did {n} walk in total?",
@@ -112,7 +116,8 @@ SCENES: dict[str, tuple[str, ...]] = {
     "a-b+c": (
         "{n} had {a} {o}, gave away {b} and then bought {c} more. How many {o} does {n} have now?",
         "A bus had {a} people. {b} got off and {c} got on. How many people are on the bus now?",
-        "{n} had {a} dollars, spent {b} dollars and then earned {c} dollars. How much money does {n} have now?",
+        "{n} had {a} dollars, spent {b} dollars and then earned {c} dollars. How much money does "
+        "{n} have now?",
         "A farm had {a} cows, sold {b} and bought {c}. How many cows are there now?",
         "There were {a} {o} in a box. {n} took out {b} and {m} put in {c}. How many {o} are in the box now?",
         "{n} lost {b} of {a} {o} and later found {c} new ones. How many {o} does {n} have now?",
@@ -142,19 +147,27 @@ SCENES: dict[str, tuple[str, ...]] = {
         "{n} pays for {b} tickets at {c} dollars each with {a} dollars. How much change does {n} get?",
     ),
     "(a+b)/c": (
-        "{n} has {a} {o} and {m} has {b}. They share them equally among {c} friends. How many does each friend get?",
+        "{n} has {a} {o} and {m} has {b}. They share them equally among {c} friends. How many does "
+        "each friend get?",
         "{a} boys and {b} girls form {c} equal teams. How many children are in each team?",
-        "{n} picks {a} {o} and then {b} more and packs them equally into {c} boxes. How many are in each box?",
-        "A hat costs {a} dollars and a scarf {b} dollars. {c} friends share the cost. How much does each pay?",
-        "{n} adds {a} red and {b} blue {o} and splits them into {c} equal groups. How many are in each group?",
-        "There are {a} {o} in one bag and {b} in another. {c} children share all of them. How many does each get?",
+        "{n} picks {a} {o} and then {b} more and packs them equally into {c} boxes. How many are "
+        "in each box?",
+        "A hat costs {a} dollars and a scarf {b} dollars. {c} friends share the cost. How much "
+        "does each pay?",
+        "{n} adds {a} red and {b} blue {o} and splits them into {c} equal groups. How many are in "
+        "each group?",
+        "There are {a} {o} in one bag and {b} in another. {c} children share all of them. How many "
+        "does each get?",
     ),
     "(a-b)/c": (
-        "{n} has {a} {o}, keeps {b} and shares the rest equally among {c} friends. How many does each friend get?",
+        "{n} has {a} {o}, keeps {b} and shares the rest equally among {c} friends. How many does "
+        "each friend get?",
         "Of {a} children {b} went home. The others form {c} equal teams. How many children are in each team?",
         "{n} had {a} dollars, spent {b} dollars and split the rest among {c} people. How much does each get?",
-        "A baker made {a} cakes and ate {b}. The rest go into {c} boxes equally. How many cakes are in each box?",
-        "There were {a} {o}, but {b} were broken. The rest are shared by {c} children. How many does each get?",
+        "A baker made {a} cakes and ate {b}. The rest go into {c} boxes equally. How many cakes "
+        "are in each box?",
+        "There were {a} {o}, but {b} were broken. The rest are shared by {c} children. How many "
+        "does each get?",
         "{n} has {a} {o}, loses {b} and puts the rest into {c} equal piles. How many {o} are in each pile?",
     ),
 }

@@ -25,7 +25,7 @@ class Problem:
 
 
 def word_problem(rng: Random, kind: str, split: Split) -> Problem:
-    """Draw a problem of ``kind`` (``word1`` or ``word2``) whose template and operands both belong to ``split``."""
+    """Draw a problem of ``kind`` (``word1`` or ``word2``) with a template and operands of ``split``."""
     shape = rng.choice([s for s in SCENES if SHAPES[s].kind == kind])
     numbers = _numbers(rng, shape, split)
     template = rng.choice(_pool(shape, split))

@@ -1,29 +1,47 @@
 """Word tasks: forms, letters, opposites, order.
 
-Rule-like kinds (plural, past, degrees, spelling, letters, capitals, length, choosing from a list) are tested on words
-that no training row of the kind used. Lexical rows (antonyms, synonyms, irregular forms, named sequences) cannot be
-guessed for unseen words, so all splits hold them and the test asks for trained words in an unseen phrasing.
+Rule-like kinds (plural, past, degrees, spelling, letters, capitals, length, choosing from a list) are tested
+on words that no training row of the kind used. Lexical rows (antonyms, synonyms, irregular forms, named
+sequences) cannot be guessed for unseen words, so all splits hold them and the test asks for trained words in
+an unseen phrasing.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from random import Random
 
 from .example import Check, Example, Split, row_split, template_pool
 from .words_data import Words, load_words
-from .words_lists import IRREGULAR_DEGREES, IRREGULAR_PASTS, IRREGULAR_PLURALS, LONG_ADJECTIVES, SEQUENCES
+from .words_lists import (
+    IRREGULAR_DEGREES,
+    IRREGULAR_PASTS,
+    IRREGULAR_PLURALS,
+    LONG_ADJECTIVES,
+    SEQUENCES,
+    degree_of,
+    past_of,
+    plural_of,
+)
 from .words_templates import FOLLOW_UPS, TEMPLATES
 
 KINDS = tuple(TEMPLATES)
 WEIGHTS = {"antonym": 3.0, "synonym": 2.5, "past": 2.0, "plural": 2.0, "spell": 1.5, "length": 1.5}
 HISTORY_SHARE = 0.08
+REGULAR_SHARE = 0.6
 IRREGULAR = {
     "plural": frozenset(IRREGULAR_PLURALS),
     "past": frozenset(IRREGULAR_PASTS),
     "comparative": frozenset((*IRREGULAR_DEGREES, *LONG_ADJECTIVES)),
     "superlative": frozenset((*IRREGULAR_DEGREES, *LONG_ADJECTIVES)),
+}
+RULES: dict[str, Callable[[str], str]] = {
+    "plural": plural_of,
+    "past": past_of,
+    "comparative": lambda word: degree_of(word, "er"),
+    "superlative": lambda word: degree_of(word, "est"),
 }
 LEXICAL = ("antonym", "synonym")
 LISTS = ("choose_first", "choose_last", "choose_middle", "reverse_list", "alphabetical_first")
@@ -73,26 +91,33 @@ def _row(rng: Random, kind: str, split: Split, words: Words) -> tuple[str, str]:
     if kind in ("next", "previous"):
         return _sequence_row(rng, kind, split)
     if kind in words.pairs:
-        word, answer = rng.choice(_pair_rows(kind, split, words))
-        return word, answer
+        lexical, regular = _pair_rows(kind, split, words)
+        return rng.choice(regular if regular and rng.random() < REGULAR_SHARE else lexical)
     word = rng.choice(_plain_rows(kind, split, words))
     return word, LETTERS[kind](word)
 
 
-_ROWS: dict[tuple[str, Split, int], list[tuple[str, str]]] = {}
+_ROWS: dict[tuple[str, Split, int], tuple[list[tuple[str, str]], list[tuple[str, str]]]] = {}
 _PLAIN: dict[tuple[str, Split, int], list[str]] = {}
 
 
-def _pair_rows(kind: str, split: Split, words: Words) -> list[tuple[str, str]]:
+def _pair_rows(kind: str, split: Split, words: Words) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    """Return the lexical rows, which all splits hold, and the split's own rows that follow a rule."""
     key = (kind, split, id(words))
     if key not in _ROWS:
-        shared = IRREGULAR.get(kind, frozenset())
-        _ROWS[key] = [
-            (word, answer)
-            for word, answer in sorted(words.pairs[kind].items())
-            if kind in LEXICAL or word in shared or row_split(f"{kind}:{word}") == split
-        ]
+        lexical, regular = [], []
+        for word, answer in sorted(words.pairs[kind].items()):
+            if _lexical(kind, word, answer):
+                lexical.append((word, answer))
+            elif row_split(f"{kind}:{word}") == split:
+                regular.append((word, answer))
+        _ROWS[key] = lexical, regular
     return _ROWS[key]
+
+
+def _lexical(kind: str, word: str, answer: str) -> bool:
+    """Return whether an answer has to be known: no rule gives it, or the word is listed as irregular."""
+    return kind in LEXICAL or word in IRREGULAR[kind] or RULES[kind](word) != answer
 
 
 def _plain_rows(kind: str, split: Split, words: Words) -> list[str]:
@@ -128,7 +153,7 @@ def _counted(word: str) -> str:
     return " ".join(f"{letter}{place}" for place, letter in enumerate(word, 1)) + f". Answer: {len(word)}"
 
 
-LETTERS = {
+LETTERS: dict[str, Callable[[str], str]] = {
     "spell": "-".join,
     "first_letter": lambda word: word[0],
     "last_letter": lambda word: word[-1],
@@ -136,7 +161,7 @@ LETTERS = {
     "uppercase": str.upper,
     "length": _counted,
 }
-CHOOSERS = {
+CHOOSERS: dict[str, Callable[[list[str]], str]] = {
     "choose_first": lambda items: items[0],
     "choose_last": lambda items: items[-1],
     "choose_middle": lambda items: items[len(items) // 2],

@@ -1,4 +1,5 @@
-"""The word pairs behind the word tasks: built-in lists, plus the function-vector and relation files when they are there."""
+"""The word pairs behind the word tasks: built-in lists, plus the function-vector and relation files when they
+are there."""
 
 from __future__ import annotations
 
@@ -42,11 +43,12 @@ class Words:
 
 @cache
 def load_words(data: Path | None) -> Words:
-    """Merge the built-in lists with what the data folder holds; a missing or unreadable file only leaves it out."""
+    """Merge the built-in lists with what the data folder holds; a missing or unreadable file is left out."""
     vectors = _members(data / VECTORS if data else None)
     relations = _members(data / RELATIONS if data else None)
     fetched = {kind: _vector_pairs(vectors, name) for kind, name in _VECTOR_FILES.items()}
-    frequency = Counter(word for name in vectors for pair in _vector_pairs(vectors, name).items() for word in pair)
+    tables = [_vector_pairs(vectors, name) for name in vectors if name in _VECTOR_FILES.values()]
+    frequency = Counter(word for table in tables for pair in table.items() for word in pair)
     pairs = _built_in()
     for kind in ("plural", "past"):
         pairs[kind] = fetched[kind] | pairs[kind]
@@ -54,7 +56,8 @@ def load_words(data: Path | None) -> Words:
         pairs[kind] |= _common(fetched[kind], pairs[kind], frequency)
     for kind in ("comparative", "superlative"):
         pairs[kind] = _relation_pairs(relations, f"adj_{kind}") | pairs[kind]
-    vocabulary = {word for both in (*pairs.values(), *fetched.values()) for pair in both.items() for word in pair}
+    tables = [*pairs.values(), *fetched.values()]
+    vocabulary = {word for table in tables for pair in table.items() for word in pair}
     return Words(pairs, tuple(sorted(word for word in vocabulary if _plain(word) and 2 < len(word) <= 10)))
 
 
@@ -69,7 +72,7 @@ _VECTOR_FILES = {
 
 def _built_in() -> dict[str, Pairs]:
     adjectives = (*ADJECTIVES, *LONG_ADJECTIVES, *IRREGULAR_DEGREES)
-    antonyms = {left: right for left, right in ANTONYMS}
+    antonyms = dict(ANTONYMS)
     for left, right in ANTONYMS:
         antonyms.setdefault(right, left)
     return {
@@ -83,8 +86,10 @@ def _built_in() -> dict[str, Pairs]:
 
 
 def _common(found: Pairs, known: Pairs, frequency: Counter[str]) -> Pairs:
-    """Keep the pairs of the most widely used words, up to the limit: a small model cannot learn thousands of facts."""
-    new = [(word, other) for word, other in found.items() if word not in known and max(len(word), len(other)) <= 9]
+    """Keep the pairs of the most widely used words, up to the limit: a small model cannot learn thousands of
+    facts."""
+    short = {word: other for word, other in found.items() if max(len(word), len(other)) <= 9}
+    new = [pair for pair in short.items() if pair[0] not in known]
     new.sort(key=lambda pair: (-min(frequency[pair[0]], frequency[pair[1]]), pair))
     return dict(new[: max(0, LEXICAL_LIMIT - len(known))])
 
@@ -123,7 +128,10 @@ def _relation_pairs(members: dict[str, Any], name: str) -> Pairs:
     rows = members.get(name, {}).get("samples", [])
     pairs = {str(row["subject"]): str(row["object"]) for row in rows}
     # "little: smallest" and "wrong: wrongest" are in the file, but nobody should be taught them
-    return {word: form for word, form in pairs.items() if _plain(word) and word not in ("little", "wrong", "true", "false")}
+    return {word: form for word, form in pairs.items() if _plain(word) and word not in _DOUBTFUL}
+
+
+_DOUBTFUL = ("little", "wrong", "true", "false", "mad")
 
 
 def _plain(word: str) -> bool:
