@@ -336,6 +336,11 @@ class Record(Frozen):
         """Who answered, part by part, each named once."""
         return tuple(dict.fromkeys(part.specialist for part in self.parts if part.specialist is not None))
 
+    @property
+    def total_ms(self) -> float:
+        """Milliseconds from prompt to answer, the parts counted one after another."""
+        return sum(part.generation.timings.total_ms for part in self.parts if part.generation is not None)
+
 
 class Page(Frozen):
     """A record with its texts, as far as they are still kept, and what was learned later.
@@ -351,6 +356,7 @@ class Page(Frozen):
     outcomes: tuple[Outcome, ...] = ()
     erased_at: Time | None = None
     erased_reason: str | None = None
+    orphaned: bool = False
 
 
 class Erasure(Frozen):

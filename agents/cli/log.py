@@ -1,0 +1,340 @@
+"""`pilothouse log`: list, show, compare, count, verify, export and forget what the log holds."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from ...store.errors import PilothouseError, UsageError, VerifyError
+from ...store.printable import one_line, visible
+from ...store.records import Frozen, Status, normal_time
+
+if TYPE_CHECKING:  # imported when a verb runs, so that `--help` does not wait for it
+    from ...store.audit import Audit, Filter, Summary
+
+app = typer.Typer(
+    no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None, add_completion=False
+)
+
+Log = Annotated[str | None, typer.Option("--log", metavar="PATH", help="The log's file or URL.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Name = Annotated[str, typer.Argument(metavar="ID", help="An id, its first or last characters, or 'last'.")]
+StatusOption = Annotated[Status | None, typer.Option(help="Only records that ended so.")]
+Specialist = Annotated[str | None, typer.Option(help="Only records that this specialist answered.")]
+Thread = Annotated[str | None, typer.Option(help="Only records of this conversation.")]
+Since = Annotated[
+    str | None, typer.Option(metavar="TIME", help="From then on: 2026-01-31, 2026-01-31T12:00, 7d.")
+]
+Until = Annotated[str | None, typer.Option(metavar="TIME", help="Before then.")]
+Text = Annotated[str | None, typer.Option(metavar="WORDS", help="Only records with all these words (word*).")]
+
+UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+
+@app.callback()
+def log() -> None:
+    """List, show and verify the decision log."""
+
+
+@app.command("list")
+def list_records(
+    log: Log = None,
+    as_json: Json = False,
+    limit: Annotated[int, typer.Option(min=1, help="How many, newest first.")] = 20,
+    before: Annotated[str | None, typer.Option(metavar="ID", help="Go on where a list ended.")] = None,
+    status: StatusOption = None,
+    specialist: Specialist = None,
+    thread: Thread = None,
+    since: Since = None,
+    until: Until = None,
+    text: Text = None,
+) -> None:
+    """List the newest records."""
+    with _audit(log) as audit:
+        wanted = _filter(status, specialist, thread, since, until, text)
+        start = audit.resolve(before) if before is not None else None
+        rows = audit.summaries(wanted, limit=limit, before=start)
+    if as_json:
+        _print_json([row.model_dump(mode="json") for row in rows])
+    else:
+        _table(("id", "asked", "status", "specialist", "P", "ms", "prompt"), [_cells(row) for row in rows])
+
+
+@app.command()
+def show(name: Name = "last", log: Log = None, as_json: Json = False) -> None:
+    """Show one record: what was asked, read, decided, steered and answered."""
+    with _audit(log) as audit:
+        page = audit.page(name)
+    if as_json:
+        _print_json(page.model_dump(mode="json"))
+        return
+    from .page import page_lines
+
+    for line in page_lines(page):
+        typer.echo(line)
+
+
+@app.command()
+def verify(
+    log: Log = None,
+    as_json: Json = False,
+    tip: Annotated[
+        str | None,
+        typer.Option(metavar="SEQUENCE:HASH", help="A tip noted earlier, which must still be there."),
+    ] = None,
+) -> None:
+    """Recompute the hash chain; exit 4 and name the first broken row if the log was changed.
+
+    The chain shows changes against a tip that was kept elsewhere: note the tip this prints, and give it to
+    --tip.
+    """
+    with _audit(log) as audit:
+        found = audit.verify(tip)
+        if as_json:
+            _print_json(found.model_dump(mode="json"))
+        elif found.broken is None:
+            typer.echo(f"ok: {found.rows} rows, {found.records} records, {found.texts} texts")
+            typer.echo(f"tip: {found.tip}")
+        if found.broken is not None:
+            row = f"row {found.broken.sequence}" if found.broken.sequence is not None else "the log"
+            record = f" (record {found.broken.record_id})" if found.broken.record_id else ""
+            raise VerifyError(
+                f"{audit.place.name}: {row}{record} is broken: {found.broken.reason}; compare it with a copy, "
+                "and trust nothing from that row on"
+            )
+
+
+@app.command()
+def export(
+    log: Log = None,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON Lines, as always.")] = False,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="A file; else standard output.")] = None,
+    no_texts: Annotated[bool, typer.Option("--no-texts", help="Leave prompts and answers out.")] = False,
+    status: StatusOption = None,
+    specialist: Specialist = None,
+    thread: Thread = None,
+    since: Since = None,
+    until: Until = None,
+    text: Text = None,
+) -> None:
+    """Write the records as JSON Lines, oldest first."""
+    del as_json
+    with _audit(log) as audit, _output(out) as stream:
+        wanted = _filter(status, specialist, thread, since, until, text)
+        written = audit.export(stream, wanted, texts=not no_texts)
+    if out is not None:
+        typer.echo(f"{written} records written to {out}", err=True)
+
+
+@app.command()
+def stats(
+    log: Log = None,
+    as_json: Json = False,
+    specialist: Specialist = None,
+    since: Since = None,
+    until: Until = None,
+) -> None:
+    """Count records, by status and by specialist."""
+    with _audit(log) as audit:
+        found = audit.stats(_filter(None, specialist, None, since, until, None))
+        place = audit.place.name
+    if as_json:
+        _print_json(found.model_dump(mode="json"))
+        return
+    by_status = ", ".join(f"{number} {status}" for status, number in found.statuses.items()) or "none"
+    typer.echo(
+        f"records   {found.records}: {by_status}; {found.multi_part} with several parts, "
+        f"{found.erased} erased"
+    )
+    typer.echo(f"threads   {found.threads}; outcomes {found.outcomes}")
+    if found.first is not None:
+        typer.echo(f"time      {found.first} to {found.last}")
+    if found.total_ms_p50 is not None:
+        typer.echo(
+            f"latency   {found.total_ms_p50:.0f} ms in the middle, {found.total_ms_p95:.0f} ms for 95 %"
+        )
+    typer.echo(f"log       {place}, {found.bytes / 1e6:.2f} MB")
+    heads = ("specialist", "answers", "forced", "steered", "escalated from", "tokens", "mean P", "mean score")
+    _table(heads, [_numbers(row) for row in found.specialists])
+
+
+@app.command()
+def diff(
+    left: Name,
+    right: Name,
+    log: Log = None,
+    as_json: Json = False,
+    every: Annotated[bool, typer.Option("--all", help="Ids, times and timings too.")] = False,
+) -> None:
+    """Show where two records differ."""
+    with _audit(log) as audit:
+        found = audit.diff(left, right, every=every)
+    if as_json:
+        _print_json([row.model_dump(mode="json") for row in found])
+        return
+    if not found:
+        typer.echo("the two records do not differ", err=True)
+    _table(("field", left, right), [(row.path, _value(row.left), _value(row.right)) for row in found])
+
+
+@app.command()
+def forget(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[ID]", help="A record: id, part of it, 'last'.")
+    ] = None,
+    log: Log = None,
+    as_json: Json = False,
+    thread: Annotated[str | None, typer.Option(help="Every record of this conversation.")] = None,
+    reason: Annotated[str, typer.Option(help="Written in the log.")] = "asked for on the command line",
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Erase the texts of a record or a conversation. The decision rows stay, and so does the chain."""
+    with _audit(log) as audit:
+        record = audit.resolve(name) if name is not None else None
+        place = str(audit.place.path or audit.place.url)
+        _confirm(f"record {record}" if record is not None else f"thread {thread}", yes)
+        from ...store.ledger import Ledger
+
+        with Ledger.open(place) as ledger:
+            erased = ledger.forget(record_id=record, thread_id=thread, reason=reason)
+    if as_json:
+        _print_json(erased.model_dump(mode="json"))
+        return
+    typer.echo(f"{erased.texts_erased} texts of {len(erased.records)} records erased")
+    if erased.texts_shared:
+        kept = ", ".join(erased.shared_with)
+        typer.echo(f"{erased.texts_shared} texts stay, because other records hold them too: {kept}")
+    if not erased.scrubbed:
+        typer.echo("a reader is at work: old copies leave the write-ahead log when it ends", err=True)
+
+
+@contextlib.contextmanager
+def _audit(log: str | None) -> Iterator[Audit]:
+    """The log, opened for reading; our errors end the program plainly."""
+    from ...store.audit import Audit
+
+    try:
+        with Audit.open(log) as audit:
+            yield audit
+    except PilothouseError as error:
+        _fail(error)
+
+
+def _fail(error: PilothouseError) -> NoReturn:
+    typer.echo(f"pilothouse: {visible(str(error), keep='')}", err=True)
+    raise typer.Exit(error.exit_code)
+
+
+def _filter(
+    status: Status | None,
+    specialist: str | None,
+    thread: str | None,
+    since: str | None,
+    until: str | None,
+    text: str | None,
+) -> Filter:
+    from ...store.audit import Filter
+
+    return Filter(
+        status=status,
+        specialist=specialist,
+        thread=thread,
+        since=_moment(since),
+        until=_moment(until),
+        text=text,
+    )
+
+
+def _moment(text: str | None) -> str | None:
+    """Read a time (without a zone: local), or an age such as 7d."""
+    if text is None:
+        return None
+    age = re.fullmatch(r"(\d+)([smhdw])", text)
+    try:
+        if age is not None:
+            ago = timedelta(**{UNITS[age[2]]: int(age[1])})
+            return normal_time((datetime.now(UTC) - ago).isoformat())
+        return normal_time(datetime.fromisoformat(text).astimezone().isoformat())
+    except (ValueError, OverflowError) as error:
+        raise UsageError(
+            f"time {text!r} cannot be read; write 2026-01-31, 2026-01-31T12:00 or an age such as 7d"
+        ) from error
+
+
+@contextlib.contextmanager
+def _output(path: Path | None) -> Iterator[Any]:
+    if path is None:
+        yield sys.stdout
+        return
+    try:
+        with path.open("w", encoding="utf-8") as stream:
+            yield stream
+    except OSError as error:
+        raise UsageError(
+            f"{path} cannot be written: {error.strerror}; name another file with --out"
+        ) from error
+
+
+def _confirm(what: str, yes: bool) -> None:
+    """Ask before erasing. Raises UsageError where nobody can be asked."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise UsageError(f"erasing the texts of {what} cannot be undone; say --yes where nobody can be asked")
+    if not typer.confirm(f"Erase the texts of {what}? This cannot be undone", err=True):
+        raise UsageError("nothing was erased")
+
+
+def _cells(row: Summary) -> tuple[str, ...]:
+    status = f"{row.status} (dead)" if row.orphaned else row.status
+    belief = f"{row.p_correct:.2f}" if row.p_correct is not None else ""
+    prompt = one_line(row.prompt, 60) if row.prompt is not None else "(not kept)"
+    return (
+        row.id,
+        row.created_at[:19],
+        status,
+        "+".join(row.specialists),
+        belief,
+        f"{row.total_ms:.0f}",
+        prompt,
+    )
+
+
+def _numbers(row: Frozen) -> tuple[str, ...]:
+    return tuple(_value(value) for value in row.model_dump().values())
+
+
+def _value(value: object) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A drawn table on a terminal, tab-separated lines elsewhere; every cell is made safe to print."""
+    cells = [[visible(cell, keep="") for cell in row] for row in rows]
+    if not sys.stdout.isatty():
+        for row in cells:
+            typer.echo("\t".join(row))
+        return
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text as Plain
+
+    table = Table(*heads, box=SIMPLE_HEAD, pad_edge=False)
+    for row in cells:
+        table.add_row(*(Plain(cell) for cell in row))
+    Console().print(table)
+
+
+def _print_json(value: Any) -> None:
+    typer.echo(json.dumps(value, ensure_ascii=False, indent=2 if sys.stdout.isatty() else None))
