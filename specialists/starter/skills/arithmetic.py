@@ -18,7 +18,7 @@ from .word_problems import word_problem
 
 KINDS = ("add", "sub", "mul", "div", "word1", "word2")
 WEIGHTS = (18, 18, 20, 20, 13, 11)
-HISTORY_SHARE = 0.06
+HISTORY_SHARE = 0.08  # of the plain operations, which makes 6 % of all rows
 FACTOR_LENGTHS = ((1, 1), (1, 2), (2, 2), (1, 3), (1, 4))
 FACTOR_WEIGHTS = (12, 18, 42, 14, 14)
 

@@ -103,7 +103,8 @@ def divide_long(dividend: int, divisor: int, rng: Random | None = None) -> list[
     lines = [f"{dividend}/{divisor}"]
     for part in _parts(dividend, divisor):
         digit = part // divisor
-        draw = rng.random() if rng else 1.0
+        # one correction at most, so that the answer stays short
+        draw = rng.random() if rng and len(lines) <= 5 else 1.0
         if draw < 0.06 and digit < 9:
             lines += [*_trial(part, divisor, digit + 1), f"{part}<{divisor * (digit + 1)}"]
         elif draw < 0.10 and digit > 1:
