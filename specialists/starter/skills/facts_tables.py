@@ -83,10 +83,7 @@ CORRECTIONS: dict[str, dict[str, str]] = {
     "president-birth": _pairs("Richard M. Nixon="),
     "president-election": _pairs("Richard M. Nixon="),
     "work-place": _pairs("truck driver=truck"),
-    "maker": _pairs(
-        "Windows 2.1x=; Books=; Dashboard=; Motion=; Gears=; Fonz=; V8=; Yakuza=Sega; Golden Axe=Sega;"
-        "Dino=; System 7=Apple"
-    ),
+    "maker": _pairs("Windows 2.1x=; Books=; Dashboard=; Motion=; Gears=; Fonz=; V8=; Dino="),
 }
 
 EXTRA: dict[str, dict[str, str]] = {

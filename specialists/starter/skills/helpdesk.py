@@ -224,6 +224,8 @@ def _changed(prompt: str, rng: random.Random) -> tuple[str, str]:
         prompt = prompt.lower().rstrip("?!. ")
     number = rng.randrange(len(_CHANGES))
     before, after = _CHANGES[number]
+    if after == "..." and prompt[-1] in "?!.":
+        prompt = prompt[:-1]
     if before and not prompt.startswith("I"):
         prompt = prompt[0].lower() + prompt[1:]
     return f"{before}{prompt}{after}", f"{form}.{number}"
