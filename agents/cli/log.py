@@ -107,7 +107,7 @@ def verify(
             row = f"row {found.broken.sequence}" if found.broken.sequence is not None else "the log"
             record = f" (record {found.broken.record_id})" if found.broken.record_id else ""
             raise VerifyError(
-                f"{audit.place.name}: {row}{record} is broken: {found.broken.reason}; compare it with a copy, "
+                f"{audit.place.name}: {row}{record} is broken: {found.broken.reason}; see a copy, "
                 "and trust nothing from that row on"
             )
 
