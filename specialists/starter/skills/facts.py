@@ -56,7 +56,7 @@ LIMITS = {"sport": 320, "maker": 240, "landmark-country": 240}
 TARGETS = ("capital", "language", "currency", "largest-city", "continent")
 BRIDGE_FACTS = {"landmark": "landmark-country", "food": "food-country"}
 TWO_HOP_SHARE = 0.25
-FOLLOW_UP_SHARE = 0.08
+FOLLOW_UP_SHARE = 0.11  # of one-hop rows: 8 % of all
 LOWER_SHARE = 0.15
 
 Facts = dict[str, dict[str, str]]

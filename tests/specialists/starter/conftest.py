@@ -58,7 +58,7 @@ def _texts(data: Path) -> None:
     pack(
         data / "multilingual/african_storybook/asp_source_stories.tar.gz",
         {
-            "en/0001_free.md": "# A free story\n\nThe “goat” ran.\n\n* License: [CC-BY]\n* Text: Ann Author\n",
+            "en/0001_free.md": "# A free story\n\nThe “goat” ran.\n\n* License: [CC-BY]\n* Text: Ann\n",
             "en/0002_nc.md": "# Not free\n\n##\nThe cow ran.\n\n##\n* License: [CC-BY-NC]\n* Text: Bob\n",
             "en/0003_none.md": "# Unknown\n\n##\nThe hen ran.\n",
             "fr/0001_libre.md": "# Libre\n\n##\nLa vache court.\n\n##\n* License: [CC-BY]\n",

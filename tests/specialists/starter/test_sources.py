@@ -11,7 +11,7 @@ from pilothouse.specialists.starter.skills import sources
 
 def test_only_plain_cc_by_english_storybooks_are_read(tiny_data: Path) -> None:
     assert list(sources.storybook_text(tiny_data)) == ['The "goat" ran.']
-    assert sources.storybook_credits(tiny_data) == ["A free story, Ann Author"]
+    assert sources.storybook_credits(tiny_data) == ["A free story, Ann"]
 
 
 def test_only_train_tales_are_read_unless_asked(tiny_data: Path) -> None:
