@@ -23,7 +23,7 @@ def test_only_train_tales_are_read_unless_asked(tiny_data: Path) -> None:
 
 def test_books_come_easiest_first_without_late_titles_headings_or_slurs(tiny_data: Path) -> None:
     easy, hard = list(sources.book_text(tiny_data))
-    assert easy == "The cat sat on the mat. It was fat.\nThe end came."
+    assert easy == "The cat sat. It was fat.\nThe end came."
     assert hard.startswith("Notwithstanding")
 
 
