@@ -1,10 +1,18 @@
-"""Nouns of the translation grammar: ``English[/plural]|French g[/plural]|Spanish g[/plural]|German g plural [w]``.
+"""Nouns of the translation grammar.
+
+Line: ``English[/plural]|French g[/plural]|Spanish g[/plural]|German g plural [w]``.
 
 A line that starts with ``#`` names the semantic class of the lines below it. ``w`` marks a weak German noun.
 """
 
 NOUNS = """
 #person
+scientist|scientifique m|científico m|Wissenschaftler m Wissenschaftler
+judge|juge m|juez m/jueces|Richter m Richter
+hunter|chasseur m|cazador m|Jäger m Jäger
+gardener|jardinier m|jardinero m|Gärtner m Gärtner
+tailor|tailleur m|sastre m|Schneider m Schneider
+thief/thieves|voleur m|ladrón m|Dieb m Diebe
 man/men|homme m|hombre m|Mann m Männer
 woman/women|femme f|mujer f|Frau f Frauen
 boy|garçon m|chico m|Junge m Jungen w
@@ -58,6 +66,14 @@ cousin|cousin m|primo m|Cousin m Cousins
 husband|mari m|marido m|Ehemann m Ehemänner
 wife/wives|épouse f|esposa f|Ehefrau f Ehefrauen
 #animal
+dolphin|dauphin m|delfín m|Delfin m Delfine
+ant|fourmi f|hormiga f|Ameise f Ameisen
+crocodile|crocodile m|cocodrilo m|Krokodil n Krokodile
+camel|chameau m|camello m|Kamel n Kamele
+penguin|manchot m|pingüino m|Pinguin m Pinguine
+snail|escargot m|caracol m|Schnecke f Schnecken
+parrot|perroquet m|loro m|Papagei m Papageien
+shark|requin m|tiburón m|Hai m Haie
 dog|chien m|perro m|Hund m Hunde
 cat|chat m|gato m|Katze f Katzen
 horse|cheval m|caballo m|Pferd n Pferde
@@ -86,9 +102,14 @@ spider|araignée f|araña f|Spinne f Spinnen
 fly|mouche f|mosca f|Fliege f Fliegen
 giraffe|girafe f|jirafa f|Giraffe f Giraffen
 squirrel|écureuil m|ardilla f|Eichhörnchen n Eichhörnchen
-owl|hibou m|búho m|Eule f Eulen
+owl|hibou m/hiboux|búho m|Eule f Eulen
 whale|baleine f|ballena f|Wal m Wale
 #food
+plum|prune f|ciruela f|Pflaume f Pflaumen
+cucumber|concombre m|pepino m|Gurke f Gurken
+melon|melon m|melón m|Melone f Melonen
+pancake|crêpe f|tortita f|Pfannkuchen m Pfannkuchen
+candy|bonbon m|caramelo m|Bonbon n Bonbons
 apple|pomme f|manzana f|Apfel m Äpfel
 banana|banane f|plátano m|Banane f Bananen
 orange|orange f|naranja f|Orange f Orangen
@@ -140,6 +161,8 @@ beer|bière f|cerveza f|Bier n -
 juice|jus m|zumo m|Saft m -
 lemonade|limonade f|limonada f|Limonade f -
 #clothes
+suit|costume m|traje m|Anzug m Anzüge
+blouse|chemisier m|blusa f|Bluse f Blusen
 shirt|chemise f|camisa f|Hemd n Hemden
 dress/dresses|robe f|vestido m|Kleid n Kleider
 coat|manteau m|abrigo m|Mantel m Mäntel
@@ -178,6 +201,19 @@ bottle|bouteille f|botella f|Flasche f Flaschen
 drawer|tiroir m|cajón m|Schublade f Schubladen
 cupboard|placard m|armario m|Schrank m Schränke
 #thing
+needle|aiguille f|aguja f|Nadel f Nadeln
+button|bouton m|botón m|Knopf m Knöpfe
+bowl|bol m|cuenco m|Schüssel f Schüsseln
+pan|poêle f|sartén f/sartenes|Pfanne f Pfannen
+violin|violon m|violín m|Geige f Geigen
+drum|tambour m|tambor m|Trommel f Trommeln
+comb|peigne m|peine m|Kamm m Kämme
+rope|corde f|cuerda f|Seil n Seile
+flag|drapeau m|bandera f|Fahne f Fahnen
+stamp|timbre m|sello m|Briefmarke f Briefmarken
+coin|pièce f|moneda f|Münze f Münzen
+rose|rose f|rosa f|Rose f Rosen
+soap|savon m|jabón m|Seife f Seifen
 key|clé f|llave f|Schlüssel m Schlüssel
 pen|stylo m|bolígrafo m|Kugelschreiber m Kugelschreiber
 pencil|crayon m|lápiz m/lápices|Bleistift m Bleistifte
@@ -218,6 +254,8 @@ hammer|marteau m|martillo m|Hammer m Hämmer
 doll|poupée f|muñeca f|Puppe f Puppen
 radio|radio f|radio f|Radio n Radios
 #furniture
+armchair|fauteuil m|sillón m|Sessel m Sessel
+washing machine|machine à laver f/machines à laver|lavadora f|Waschmaschine f Waschmaschinen
 table|table f|mesa f|Tisch m Tische
 chair|chaise f|silla f|Stuhl m Stühle
 bed|lit m|cama f|Bett n Betten
@@ -227,6 +265,8 @@ fridge|frigo m|nevera f|Kühlschrank m Kühlschränke
 oven|four m|horno m|Ofen m Öfen
 carpet|tapis m/tapis|alfombra f|Teppich m Teppiche
 #vehicle
+ship|navire m|buque m|Schiff n Schiffe
+tram|tramway m|tranvía m|Straßenbahn f Straßenbahnen
 car|voiture f|coche m|Auto n Autos
 bicycle|vélo m|bicicleta f|Fahrrad n Fahrräder
 bus/buses|bus m/bus|autobús m/autobuses|Bus m Busse
@@ -247,6 +287,11 @@ office|bureau m|oficina f|Büro n Büros
 garage|garage m|garaje m|Garage f Garagen
 classroom|salle de classe f/salles de classe|aula x|Klassenzimmer n Klassenzimmer
 #place
+stadium|stade m|estadio m|Stadion n Stadien
+zoo|zoo m|zoo m|Zoo m Zoos
+café|café m|cafetería f|Café n Cafés
+prison|prison f|prisión f|Gefängnis n Gefängnisse
+palace|palais m/palais|palacio m|Palast m Paläste
 school|école f|escuela f|Schule f Schulen
 church/churches|église f|iglesia f|Kirche f Kirchen
 hospital|hôpital m|hospital m|Krankenhaus n Krankenhäuser
@@ -279,6 +324,9 @@ supermarket|supermarché m|supermercado m|Supermarkt m Supermärkte
 farm|ferme f|granja f|Bauernhof m Bauernhöfe
 harbour|port m|puerto m|Hafen m Häfen
 #nature
+valley|vallée f|valle m|Tal n Täler
+waterfall|cascade f|cascada f|Wasserfall m Wasserfälle
+desert|désert m|desierto m|Wüste f Wüsten
 tree|arbre m|árbol m|Baum m Bäume
 river|rivière f|río m|Fluss m Flüsse
 mountain|montagne f|montaña f|Berg m Berge
@@ -293,6 +341,10 @@ field|champ m|campo m|Feld n Felder
 hill|colline f|colina f|Hügel m Hügel
 moon|lune f|luna f|Mond m Monde
 #abstract
+mistake|faute f|error m|Fehler m Fehler
+plan|plan m|plan m|Plan m Pläne
+secret|secret m|secreto m|Geheimnis n Geheimnisse
+exam|examen m|examen m|Prüfung f Prüfungen
 question|question f|pregunta f|Frage f Fragen
 problem|problème m|problema m|Problem n Probleme
 idea|idée f|idea f|Idee f Ideen
@@ -306,6 +358,7 @@ exercise|exercice m|ejercicio m|Übung f Übungen
 dream|rêve m|sueño m|Traum m Träume
 journey|voyage m|viaje m|Reise f Reisen
 #body
+thumb|pouce m|pulgar m|Daumen m Daumen
 head|tête f|cabeza f|Kopf m Köpfe
 hand|main f|mano f|Hand f Hände
 arm|bras m/bras|brazo m|Arm m Arme

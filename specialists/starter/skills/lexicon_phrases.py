@@ -3,6 +3,7 @@
 PHRASES = """
 Hello!|Bonjour !|¡Hola!|Hallo!
 Good morning!|Bonjour !|¡Buenos días!|Guten Morgen!
+Good afternoon!|Bonjour !|¡Buenas tardes!|Guten Tag!
 Good evening!|Bonsoir !|¡Buenas tardes!|Guten Abend!
 Good night!|Bonne nuit !|¡Buenas noches!|Gute Nacht!
 Goodbye!|Au revoir !|¡Adiós!|Auf Wiedersehen!
@@ -69,6 +70,15 @@ Let's go!|Allons-y !|¡Vamos!|Los geht's!
 """
 
 WORDS = """
+I|je|yo|ich
+you|tu|tú|du
+he|il|él|er
+she|elle|ella|sie
+we|nous|nosotros|wir
+they|ils|ellos|sie
+my|mon|mi|mein
+your|ton|tu|dein
+our|notre|nuestro|unser
 yes|oui|sí|ja
 no|non|no|nein
 please|s'il vous plaît|por favor|bitte
@@ -180,4 +190,76 @@ stairs|escalier|escalera|Treppe
 room|pièce|habitación|Zimmer
 health|santé|salud|Gesundheit
 truth|vérité|verdad|Wahrheit
+to be|être|ser|sein
+to make|faire|hacer|machen
+to say|dire|decir|sagen
+to give|donner|dar|geben
+to need|avoir besoin de|necesitar|brauchen
+to begin|commencer|empezar|anfangen
+to stop|arrêter|parar|aufhören
+to stay|rester|quedarse|bleiben
+to fall|tomber|caer|fallen
+to ask|demander|preguntar|fragen
+to show|montrer|mostrar|zeigen
+to put|mettre|poner|legen
+to believe|croire|creer|glauben
+to die|mourir|morir|sterben
+to sit|s'asseoir|sentarse|sitzen
+to get up|se lever|levantarse|aufstehen
+to explain|expliquer|explicar|erklären
+to count|compter|contar|zählen
+more|plus|más|mehr
+less|moins|menos|weniger
+everything|tout|todo|alles
+nothing|rien|nada|nichts
+somebody|quelqu'un|alguien|jemand
+nobody|personne|nadie|niemand
+to the left|à gauche|a la izquierda|links
+to the right|à droite|a la derecha|rechts
+inside|dedans|dentro|drinnen
+outside|dehors|fuera|draußen
+perhaps|peut-être|quizás|vielleicht
+together|ensemble|juntos|zusammen
+again|encore|otra vez|wieder
+already|déjà|ya|schon
+early|tôt|temprano|früh
+late|tard|tarde|spät
+first|premier|primero|erste
+second|deuxième|segundo|zweite
+third|troisième|tercero|dritte
+last|dernier|último|letzte
+hunger|faim|hambre|Hunger
+thirst|soif|sed|Durst
+fear|peur|miedo|Angst
+luck|chance|suerte|Glück
+north|nord|norte|Norden
+south|sud|sur|Süden
+east|est|este|Osten
+west|ouest|oeste|Westen
+science|science|ciencia|Wissenschaft
+history|histoire|historia|Geschichte
+art|art|arte|Kunst
+sport|sport|deporte|Sport
+football|football|fútbol|Fußball
+tennis|tennis|tenis|Tennis
+voice|voix|voz|Stimme
+noise|bruit|ruido|Lärm
+light switch|interrupteur|interruptor|Lichtschalter
+shadow|ombre|sombra|Schatten
+ice|glaçon|hielo|Eis
+glasses|lunettes|gafas|Brille
+France|France|Francia|Frankreich
+Spain|Espagne|España|Spanien
+Germany|Allemagne|Alemania|Deutschland
+Italy|Italie|Italia|Italien
+England|Angleterre|Inglaterra|England
+French|français|francés|Französisch
+Spanish|espagnol|español|Spanisch
+German|allemand|alemán|Deutsch
+English|anglais|inglés|Englisch
+Europe|Europe|Europa|Europa
+border|frontière|frontera|Grenze
+traffic|circulation|tráfico|Verkehr
+luggage|bagages|equipaje|Gepäck
+price|prix|precio|Preis
 """

@@ -16,7 +16,7 @@ read read|lire:lis,lis,lit,lisons,lisent:lu|leer:leo,lees,lee,leemos,leen:leí,l
 write wrote|écrire:écris,écris,écrit,écrivons,écrivent:écrit|escribir|schreiben::geschrieben|read
 open opened|ouvrir:ouvre,ouvres,ouvre,ouvrons,ouvrent:ouvert|abrir|öffnen:öffnest,öffnet:geöffnet|open
 close closed|fermer|cerrar:cierr|schließen::geschlossen|open
-wash washed|laver|lavar|waschen:wäschst,wäscht:gewaschen|clothes,vehicle,body_no
+wash washed|laver|lavar|waschen:wäschst,wäscht:gewaschen|clothes,vehicle,dog,plate,cup,glass
 look_for looked_for looking_for|chercher|buscar|suchen|person,family,animal,thing,clothes,read,place
 find found|trouver|encontrar:encuentr|finden::gefunden|animal,thing,clothes,read,place
 lose lost|perdre:perds,perds,perd,perdons,perdent:perdu|perder:pierd|verlieren::verloren|thing,clothes
@@ -37,7 +37,7 @@ repair repaired|réparer|reparar|reparieren|vehicle,furniture
 clean cleaned|nettoyer|limpiar|putzen|room,furniture
 build built building|construire:construis,construis,construit,construisons,construisent:construit|construir:construyo,construyes,construye,construimos,construyen:construí,construiste,construyó,construimos,construyeron|bauen|room_house
 drive drove|conduire:conduis,conduis,conduit,conduisons,conduisent:conduit|conducir:conduzco,conduces,conduce,conducimos,conducen:conduje,condujiste,condujo,condujimos,condujeron|fahren:fährst,fährt:gefahren|vehicle_drive
-feed fed|nourrir:nourris,nourris,nourrit,nourrissons,nourrissent:nourri|alimentar|füttern|animal
+feed fed|nourrir:nourris,nourris,nourrit,nourrissons,nourrissent:nourri|alimentar|füttern|pets
 understand understood|comprendre:comprends,comprends,comprend,comprenons,comprennent:compris|entender:entiend|verstehen::verstanden|abstract_text,read
 finish finished|finir:finis,finis,finit,finissons,finissent:fini|terminar|beenden::beendet|abstract_work,read
 hide hid|cacher|esconder|verstecken::versteckt|thing,food,animal,clothes
@@ -45,7 +45,7 @@ follow followed|suivre:suis,suis,suit,suivons,suivent:suivi|seguir:sigo,sigues,s
 kiss kissed|embrasser|besar|küssen|family
 send sent|envoyer|enviar:enví|schicken|read,thing
 receive received|recevoir:reçois,reçois,reçoit,recevons,reçoivent:reçu|recibir|bekommen::bekommen|letters
-rent rented|louer|alquilar|mieten|room_house,vehicle
+rent rented|louer|alquilar|mieten|rent_set
 draw drew|dessiner|dibujar|zeichnen:zeichnest,zeichnet:gezeichnet|animal,nature,person,room_house
 paint painted|peindre:peins,peins,peint,peignons,peignent:peint|pintar|malen|animal,nature,person
 carry carried|transporter|transportar|transportieren|furniture,vehicle
@@ -54,6 +54,17 @@ cut cut cutting|couper|cortar|schneiden::geschnitten|food,mass_solid
 answer answered|répondre:réponds,réponds,répond,répondons,répondent:répondu|responder|antworten|.
 photograph photographed|photographier|fotografiar:fotografí|fotografieren|animal,nature,place,person
 hate hated|détester|odiar|hassen|abstract_work
+touch touched|toucher|tocar|berühren::berührt|animal,thing,furniture,nature
+break broke|casser|romper|zerbrechen:zerbrichst,zerbricht:zerbrochen|breakable
+meet met meeting|rencontrer|encontrar:encuentr|treffen:triffst,trifft:getroffen|person
+watch watched|regarder|mirar|an-schauen::angeschaut|film_set
+pay_for paid_for paying_for|payer|pagar|bezahlen::bezahlt|bill_set
+hear heard|entendre:entends,entends,entend,entendons,entendent:entendu|oír:oigo,oyes,oye,oímos,oyen:oí,oíste,oyó,oímos,oyeron|hören|song_set
+plant planted|planter|plantar|pflanzen|plant_set
+push pushed|pousser|empujar|schieben::geschoben|vehicle,furniture
+collect collected|collectionner|coleccionar|sammeln|collect_set
+catch caught|attraper|atrapar|fangen:fängst,fängt:gefangen|catch_set
+listen_to listened_to listening_to|écouter|escuchar|zu-hören::zugehört|person,family@dat
 sleep slept|dormir:dors,dors,dort,dormons,dorment:dormi|dormir:duerm:dormí,dormiste,durmió,dormimos,durmieron|schlafen:schläfst,schläft:geschlafen|.
 work worked|travailler|trabajar|arbeiten|.
 play played|jouer|jugar:jueg|spielen|.
@@ -78,6 +89,11 @@ speak spoke|parler|hablar|sprechen:sprichst,spricht:gesprochen|.
 learn learned|apprendre:apprends,apprends,apprend,apprenons,apprennent:appris|aprender|lernen|.
 think thought|penser|pensar:piens|denken::gedacht|.
 breathe breathed|respirer|respirar|atmen:atmest,atmet:geatmet|.
+jump jumped|sauter|saltar|springen::gesprungen+|.
+shout shouted|crier|gritar|schreien::geschrien|.
+cough coughed|tousser|toser|husten|.
+smoke smoked|fumer|fumar|rauchen|.
+fly flew|voler|volar:vuel|fliegen::geflogen+|.
 win won winning|gagner|ganar|gewinnen::gewonnen|.
 like liked|aimer|gustar|mögen::gemocht|.
 want wanted|vouloir:veux,veux,veut,voulons,veulent:voulu|querer:quiero,quieres,quiere,queremos,quieren:quise,quisiste,quiso,quisimos,quisieron|wollen::gewollt|.
@@ -90,13 +106,23 @@ OBJECT_SETS = {
     "family_indef": "brother,sister,son,uncle,aunt,cousin,friend,child",
     "vehicle_bus": "bus,train,taxi,plane,boat",
     "vehicle_drive": "car,bus,lorry,taxi",
-    "room_house": "house,bridge,castle,tower,apartment,garage,hotel",
+    "room_house": "house,bridge,castle,tower,garage,hotel",
     "abstract_text": "question,answer,lesson,exercise,problem,story",
     "abstract_work": "exercise,lesson,film,game",
     "letters": "letter,postcard,message,gift,newspaper",
+    "rent_set": "house,apartment,garage,boat,car,bicycle,motorbike,lorry",
+    "pets": "dog,cat,horse,cow,pig,bird,rabbit,duck,hen,donkey,goat,camel,elephant",
+    "breakable": "window,cup,glass,plate,bottle,chair,lamp,mirror,toy,bowl",
+    "film_set": "film,game,picture,photo,map",
+    "bill_set": "coffee,beer,dinner,ticket,meal,taxi",
+    "song_set": "song,bird,dog,radio,guitar,piano,question",
+    "plant_set": "tree,flower,rose,apple,potato,tomato",
+    "collect_set": "stamp,coin,postcard,photo,book,stone,toy",
+    "catch_set": "mouse,butterfly,fly,ball,thief,rabbit,snake",
+    "container": "box,bag,bottle,suitcase,drawer,cupboard,glass,basket",
+    "inside": "box,bag,suitcase,drawer,cupboard,basket,fridge,kitchen,bathroom,bedroom,garden,garage,house",
     "mass_solid": "bread,cheese,meat,ham,fish",
 }
-OBJECT_SETS["room_house"] = "house,bridge,castle,tower,garage,hotel"
 
 # Imperative of the familiar singular: English key|French|Spanish|German (prefix after a comma).
 COMMANDS = """

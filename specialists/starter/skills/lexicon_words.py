@@ -54,10 +54,10 @@ dirty|sale|sucio e|schmutzig|thing,clothes,vehicle,furniture,room,animal|p
 broken|cassé|roto e|kaputt|thing,furniture,vehicle,open|
 open|ouvert|abierto e|offen|open,shop|p
 closed|fermé|cerrado e|geschlossen|open,shop|p
-empty|vide|vacío e|leer|open,room,glass|p
-full|plein|lleno e|voll|open,glass|p
-heavy|lourd|pesado|schwer|thing,furniture,open|
-light|léger/légère|ligero|leicht|thing,clothes,open|p
+empty|vide|vacío e|leer|container,room|p
+full|plein|lleno e|voll|container|p
+heavy|lourd|pesado|schwer|thing,furniture,container,door|
+light|léger/légère|ligero|leicht|thing,clothes,bag,box,suitcase|p
 fast|rapide|rápido|schnell|vehicle,animal|
 slow|lent|lento|langsam|vehicle,animal|
 dangerous|dangereux/dangereuse|peligroso|gefährlich|animal,place_r|
@@ -73,6 +73,24 @@ cold|froid|frío e|kalt|mass,drink,room|p
 hot|chaud|caliente e|heiß|mass,drink|p
 sweet|sucré|dulce|süß|food,drink|p
 fresh|frais/fraîche|fresco e|frisch|food,mass|p
+curious|curieux/curieuse|curioso|neugierig|person,family,animal|p
+jealous|jaloux/jalouse|celoso e|eifersüchtig|person,family|p
+worried|inquiet/inquiète|preocupado e|besorgt|person,family|p
+proud|fier/fière|orgulloso e|stolz|person,family|p
+patient|patient|paciente|geduldig|person,family|
+serious|sérieux/sérieuse|serio|ernst|person,family|p
+hardworking|travailleur/travailleuse|trabajador|fleißig|person,family|
+elegant|élégant|elegante|elegant|person,clothes|
+loud|bruyant|ruidoso|laut|animal,street,vehicle|p
+soft|doux/douce|suave|weich|pillow,blanket,towel,sofa,bed|p
+hard|dur|duro|hart|furniture,stone|
+deep|profond|profundo|tief|river,lake,swimming pool|
+useful|utile|útil|nützlich|thing,read|p
+practical|pratique|práctico|praktisch|thing,clothes,vehicle,furniture|
+round|rond|redondo|rund|plate,table,ball,clock,mirror,stone,button|
+wild|sauvage|salvaje|wild|lion,tiger,wolf,bear,horse,fox,elephant|
+true|vrai|verdadero|wahr|story|p
+ugly|laid|feo|hässlich|thing,clothes,animal,furniture,place|
 wet|mouillé|mojado e|nass|clothes,thing,animal|p
 dry|sec/sèche|seco e|trocken|clothes,mass_solid|p
 """
@@ -168,7 +186,7 @@ to Italy|en Italie|a Italia|nach Italien
 """
 
 PREPOSITIONS = """
-in|dans|en|in|open,room
+in|dans|en|in|inside
 on|sur|sobre|auf|furniture
 under|sous|debajo de|unter|furniture,tree
 behind|derrière|detrás de|hinter|furniture,place,room_house,tree,door

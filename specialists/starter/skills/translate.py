@@ -1,9 +1,10 @@
 """Translate short everyday sentences between English and French, Spanish and German, in both directions.
 
-The sentences come from a phrase grammar whose every sentence has exactly one translation a direction. A sentence whose foreign
-form would fit two English ones ("daughter" and "girl" are both "fille") is only asked for in the unambiguous direction. The
-English sentence is the row key, so a test sentence is unseen in every direction; set phrases and closed lists (greetings,
-weekdays) cannot be derived and are rows of the training split alone.
+The sentences come from a phrase grammar whose every sentence has exactly one translation a direction. A
+sentence whose foreign form would fit two English ones ("daughter" and "girl" are both "fille") is only asked
+for in the unambiguous direction. The English sentence is the row key, so a test sentence is unseen in every
+direction; set phrases and closed lists (greetings, weekdays) cannot be derived and are rows of the training
+split alone.
 """
 
 from __future__ import annotations
@@ -22,7 +23,13 @@ SKILL = "translate"
 LANGUAGE_NAME = {"fr": "French", "es": "Spanish", "de": "German"}
 HISTORY_SHARE = 0.08
 POOLS = {"to": TO, "from": FROM, "wto": WORD_TO, "wfrom": WORD_FROM, "again": AGAIN, "other": OTHER}
-CONTRACTIONS = (("n't ", " not "), ("can not", "cannot"), ("I am ", "I'm "), (" is not ", " isn't "), (" are not ", " aren't "))
+CONTRACTIONS = (
+    ("n't ", " not "),
+    ("can not", "cannot"),
+    ("I am ", "I'm "),
+    (" is not ", " isn't "),
+    (" are not ", " aren't "),
+)
 
 
 @cache
@@ -38,33 +45,41 @@ def _contract(rng: random.Random, text: str) -> str:
 
 
 def _source(rng: random.Random, item: Item, language: str, to_english: bool) -> str:
-    """Return the text to translate, sometimes without its full stop, its capital or its accents of style."""
+    """Return the text to translate, sometimes without its full stop or capital, or with a contraction."""
     text = item.say(language) if to_english else item.key
+    if item.alias and not to_english and rng.random() < 0.12:
+        text = item.alias()
     if not item.sentence:
         return text
     if not to_english and rng.random() < 0.2:
         text = _contract(rng, text)
     roll = rng.random()
-    if text.endswith(".") and roll < 0.4:
-        text = text[:-1]
+    if text[-1] in ".!" and " " in text and roll < 0.4:
+        text = text[:-1].strip("¡ ")
+    if text[0] == "¿" and roll < 0.15:
+        text = text[1:]
     if roll < 0.2:
-        text = text if text.startswith(("I ", "I'")) or language == "de" and to_english else text[0].lower() + text[1:]
+        text = (
+            text
+            if text.startswith(("I ", "I'")) or (language == "de" and to_english)
+            else text[0].lower() + text[1:]
+        )
     if to_english and language == "fr" and rng.random() < 0.2:
         text = re.sub(r" ([?!])$", r"\1", text)
     return text
 
 
 def _fill(template: str, text: str, language: str) -> str:
-    """Put text and language into a template; a template that goes on after bare text gets the text's full stop back."""
-    plain = "{x} How" in template or "{x}\n" in template or '{x} What' in template
-    if plain and text[-1] not in ".?!":
+    """Put text and language into a template; bare text inside gets its full stop back."""
+    plain = "{x} How" in template or "{x}\n" in template or "{x} What" in template
+    if plain and text and text[-1] not in ".?!":
         text += "."
-    return template.format(x=text, lang=LANGUAGE_NAME[language])
+    return template.format(x=text, lang=LANGUAGE_NAME[language], low=LANGUAGE_NAME[language].lower())
 
 
 def _ask(rng: random.Random, split: Split, item: Item, language: str, to_english: bool) -> Example:
     side = "from" if to_english else "to"
-    name, template = rng.choice(_pool(side if item.sentence else "w" + side, split))
+    name, template = rng.choice(_pool("w" + side if item.word else side, split))
     prompt = _fill(template, _source(rng, item, language, to_english), language)
     answer = item.key if to_english else item.say(language)
     kind = f"{language}-en" if to_english else f"en-{language}"
@@ -83,7 +98,9 @@ def _follow(rng: random.Random, split: Split, first: Example, item: Item) -> Exa
     if not to_english and rng.random() < 0.5:
         language = rng.choice([other for other in LANGUAGES if other != language])
         name, template = rng.choice(_pool("other", split))
-        return Example(_fill(template, "", language), item.say(language), SKILL, f"en-{language}", name, "exact", history)
+        return Example(
+            _fill(template, "", language), item.say(language), SKILL, f"en-{language}", name, "exact", history
+        )
     following = draw(rng, split)
     while to_english and language in following.one_way:
         following = draw(rng, split)
@@ -117,7 +134,7 @@ def monolingual(language: str, count: int, seed: int) -> list[str]:
 
 @cache
 def vocabulary(language: str) -> frozenset[str]:
-    """Return the lower-case words that the grammar emits in a language (from a large fixed sample of its texts)."""
+    """Return the lower-case words that the grammar emits in a language (from a large fixed sample)."""
     words: set[str] = set()
     rng = random.Random("vocabulary")
     for _ in range(60_000):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 from .translate_lexicon import Adjective, Noun, Verb
@@ -15,7 +15,7 @@ FORM = (0, 1, 2, 2, 3, 4)
 
 @dataclass(frozen=True, slots=True)
 class Phrase:
-    """A noun phrase. ``det``: the, a, bare, this, my, your, his, our, her, or a number row index ("n2"); plural follows."""
+    """A noun phrase; ``det`` is the, a, bare, this, my, your, his, her, our or their; or a number."""
 
     noun: Noun
     det: str
@@ -54,7 +54,10 @@ Tense = Literal["present", "past", "want", "can", "must", "going", "like"]
 
 @dataclass(frozen=True, slots=True)
 class Clause:
-    """One clause: subject, verb or predicate, object and adverbials. ``verb`` is None for "to be" with ``predicate``."""
+    """One clause: subject, verb, object and adverbials; ``verb`` is None for "to be".
+
+    ``place`` is a fixed adverbial; ``spot`` and ``company`` are a preposition with a place or a person.
+    """
 
     subject: Subject
     verb: Verb | None = None
@@ -69,4 +72,4 @@ class Clause:
     company: tuple[tuple[str, ...], Phrase] | None = None
     time: Adverb | None = None
     frequency: Adverb | None = None
-    tags: tuple[str, ...] = field(default=())
+    ask: Adverb | None = None

@@ -18,7 +18,7 @@ def phrase(np: Phrase) -> str:
     if np.det == "bare":
         return body
     if np.det == "a":
-        an = body[0] in "aeiou" and not body.startswith("uni")
+        an = body.startswith(("a", "e", "i", "o", "u", "honest")) and not body.startswith(("uni", "use"))
         return ("an " if an else "a ") + body
     det = "these" if np.det == "this" and np.plural else np.det
     return f"{det} {body}"
@@ -45,13 +45,15 @@ def _verb_group(clause: Clause) -> tuple[str, str]:
     return "", (verb.en.past if clause.tense == "past" else verb.en.present)[clause.subject.form]
 
 
-def clause(c: Clause) -> str:
-    """Return the English sentence."""
+def clause(c: Clause, progressive: bool = False) -> str:
+    """Return the English sentence; ``progressive`` says "I am eating" for "I eat"."""
     subject = phrase(c.subject.phrase) if c.subject.phrase else PERSONS[c.subject.person]
     first, rest = _verb_group(c)
+    if progressive and c.verb:
+        first, rest = BE[c.subject.person], ("not " if c.negative else "") + c.verb.ing
     if c.question and subject != "I":
         subject = subject[0].lower() + subject[1:]
-    words = [first, subject, rest] if c.question else [subject, first, rest]
+    words = [c.ask[EN] if c.ask else "", first, subject, rest] if c.question else [subject, first, rest]
     if c.frequency:
         words.insert(1 if c.verb else 2, c.frequency[EN])
     if c.predicate:

@@ -21,7 +21,7 @@ def english_s(verb: str) -> str:
 
 
 def english_ing(verb: str) -> str:
-    """Return the progressive form; doubled consonants are given in the lexicon or follow the short-vowel rule."""
+    """Return the progressive form; a short vowel doubles the consonant."""
     if verb.endswith("e") and not verb.endswith(("ee", "ye")):
         return verb[:-1] + "ing"
     doubles = re.search(r"^[^aeiou]*[aeiou][bdgmnpt]$", verb) is not None
@@ -52,7 +52,7 @@ class FrenchVerb(NamedTuple):
 
 
 def french_verb(cell: str) -> FrenchVerb:
-    """Read a French verb cell; a bare infinitive is a regular -er verb (with -ger, -cer and -yer spelling)."""
+    """Read a French verb cell; a bare infinitive is a regular -er verb (-ger, -cer and -yer too)."""
     infinitive, present, participle, *_ = [*cell.split(":"), "", "", ""]
     be = cell.endswith("+")
     stem = infinitive[:-2]
@@ -79,6 +79,8 @@ def spanish_plural(word: str) -> str:
 
 def spanish_feminine(adjective: str) -> str:
     """Return the feminine: -o becomes -a, other endings stay."""
+    if adjective.endswith("dor"):
+        return adjective + "a"
     return adjective[:-1] + "a" if adjective.endswith("o") else adjective
 
 
@@ -98,9 +100,9 @@ def spanish_preterite(infinitive: str, given: str) -> tuple[str, ...]:
         return tuple(given.split(","))
     stem, kind = infinitive[:-2], infinitive[-2:]
     if kind != "ar":
-        return tuple(stem + ending for ending in "í iste ió imos ieron".split())
+        return tuple(stem + ending for ending in ["í", "iste", "ió", "imos", "ieron"])
     first = re.sub("z$", "c", re.sub("g$", "gu", re.sub("c$", "qu", stem)))
-    return (first + "é", *(stem + ending for ending in "aste ó amos aron".split()))
+    return (first + "é", *(stem + ending for ending in ["aste", "ó", "amos", "aron"]))
 
 
 class GermanVerb(NamedTuple):
@@ -144,4 +146,6 @@ def german_verb(cell: str) -> GermanVerb:
     if not participle.strip("+"):
         regular = present[2] if not base.endswith("ieren") else base.removesuffix("en") + "t"
         participle = (regular if base.endswith("ieren") else "ge" + regular) + participle
-    return GermanVerb(prefix + base, present, participle.removesuffix("+"), cell.endswith("+"), prefix, linker)
+    return GermanVerb(
+        prefix + base, present, participle.removesuffix("+"), cell.endswith("+"), prefix, linker
+    )

@@ -1,4 +1,4 @@
-"""Sentence frames that differ in build between the languages: there is, where is, I am hungry, prices, ages …"""
+"""Sentence frames built differently in each language: there is, where is, I am hungry, prices, ages …"""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from . import translate_german as de
 from . import translate_spanish as es
 from .lexicon_words import COUNTRIES, LANGUAGES, NAMES, NUMBERS, PREPOSITIONS, STATES
 from .translate_clause import FORM, PERSONS, Phrase
-from .translate_lexicon import ATTRIBUTES, COMMAND, NOUN, VERB, Noun, noun_set, rows
+from .translate_lexicon import ATTRIBUTES, VERB, Noun, noun_set, rows
 
 Four = tuple[str, str, str, str]
 Frame = tuple[Four, tuple[str, ...]]
@@ -23,8 +23,11 @@ THINGS = noun_set("thing,clothes,furniture,read,vehicle,open")
 SEEN = noun_set("animal,thing,person,furniture,vehicle,open,room,place,nature,food")
 COUNTED = tuple(n for n in SEEN if not n.mass)
 PLACES = noun_set("place,room")
-JOBS = noun_set("teacher,doctor,student,farmer,cook,waiter,singer,writer,lawyer,engineer,dentist,actor,painter,soldier,baker,"
-                "butcher,policeman,musician,pilot,driver")
+JOBS = noun_set(
+    "teacher,doctor,student,farmer,cook,waiter,singer,writer,lawyer,engineer,dentist,actor,painter,"
+    "soldier,baker,"
+    "butcher,policeman,musician,pilot,driver"
+)
 FOODS = noun_set("food,mass,drink")
 HURT = noun_set("head,back,stomach,neck,tooth,hand,foot,arm,leg,knee,ear,nose,finger,shoulder")
 
@@ -33,16 +36,57 @@ def _upper(text: str) -> str:
     return text[0].upper() + text[1:]
 
 
-def pick_phrase(rng: random.Random, nouns: tuple[Noun, ...], dets: str = "the a my your his our this") -> Phrase:
-    """Return a random noun phrase of a countable noun; a third are plural or counted, a quarter have an adjective."""
+# "My woman" would be "my wife" in French: these kinds of nouns take a possessive only where it is said.
+UNOWNED = ("person", "animal", "nature")
+OWNED = frozenset(
+    [
+        "friend",
+        "teacher",
+        "doctor",
+        "student",
+        "neighbour",
+        "baby",
+        "child",
+        "guest",
+        "lawyer",
+        "boss",
+        "colleague",
+        "dentist",
+        "gardener",
+        "dog",
+        "cat",
+        "horse",
+        "cow",
+        "pig",
+        "bird",
+        "rabbit",
+        "duck",
+        "goat",
+        "hen",
+        "donkey",
+        "parrot",
+        "tree",
+        "island",
+    ]
+)
+
+
+def pick_phrase(
+    rng: random.Random, nouns: tuple[Noun, ...], dets: str = "the a my your his our this"
+) -> Phrase:
+    """Return a random noun phrase; a third are plural or counted, a quarter have an adjective."""
     noun = rng.choice(nouns)
     adjectives = ATTRIBUTES[noun.key]
     adjective = rng.choice(adjectives) if adjectives and rng.random() < 0.25 else None
     det = rng.choice(dets.split())
+    if det in ("my", "your", "his", "her", "our", "their") and noun.kind in UNOWNED and noun.key not in OWNED:
+        det = "the"
+    if noun.kind == "family" and det in ("the", "this", "a", "bare"):
+        det = "my"
     if noun.mass:
         return Phrase(noun, det if det not in ("a", "this", "bare") else "the")
     roll = rng.random()
-    if roll < 0.1 and "a" in dets.split():
+    if roll < 0.1 and "a" in dets.split() and noun.kind != "family":
         return Phrase(noun, "bare", True, adjective, NUMBER[rng.randrange(1, 12)])  # type: ignore[arg-type]
     plural = roll < 0.32 and det != "a" and noun.kind != "family"
     if plural and det == "bare":
@@ -50,7 +94,8 @@ def pick_phrase(rng: random.Random, nouns: tuple[Noun, ...], dets: str = "the a 
     return Phrase(noun, det, plural, adjective)
 
 
-def _four(english: str, french: str, spanish: str, german: str) -> Four:
+def four(english: str, french: str, spanish: str, german: str) -> Four:
+    """Apply elisions and contractions to the four texts."""
     return english, fr.join(french), es.join(spanish), de.fuse(german)
 
 
@@ -67,7 +112,7 @@ def _there(rng: random.Random, question: bool, no: bool) -> Frame:
     german = f"{de.phrase(np, 'acc', no and not many)} {spot[3]} {de.phrase(home, 'dat')}"
     used = (np.noun.key, home.noun.key)
     if question:
-        return _four(
+        return four(
             f"{_upper(verb)} there {thing} {english}?",
             f"Est-ce qu'il y a {french} ?",
             f"¿Hay {spanish}?",
@@ -75,13 +120,15 @@ def _there(rng: random.Random, question: bool, no: bool) -> Frame:
         ), used
     if no and not many:
         none = thing.split(" ", 1)[1]
-        return _four(
+        return four(
             f"There is no {none} {english}.",
             f"Il n'y a pas {french}.",
             f"No hay {spanish}.".replace("hay un ", "hay ningún ").replace("hay una ", "hay ninguna "),
             f"Es gibt {german}.",
         ), used
-    return _four(f"There {verb} {thing} {english}.", f"Il y a {french}.", f"Hay {spanish}.", f"Es gibt {german}."), used
+    return four(
+        f"There {verb} {thing} {english}.", f"Il y a {french}.", f"Hay {spanish}.", f"Es gibt {german}."
+    ), used
 
 
 def there_is(rng: random.Random) -> Frame:
@@ -94,7 +141,7 @@ def where_is(rng: random.Random) -> Frame:
     """Where is my key?"""
     np = pick_phrase(rng, SEEN + PLACES, "the the my your his our")
     plural = np.plural
-    return _four(
+    return four(
         f"Where {'are' if plural else 'is'} {en.phrase(np)}?",
         f"Où {'sont' if plural else 'est'} {fr.phrase(np)} ?",
         f"¿Dónde {'están' if plural else 'está'} {es.phrase(np)}?",
@@ -107,15 +154,16 @@ def cost(rng: random.Random) -> Frame:
     np = pick_phrase(rng, THINGS, "the this")
     p = np.plural
     if rng.random() < 0.5:
-        return _four(
+        return four(
             f"How much {'do' if p else 'does'} {en.phrase(np)} cost?",
             f"Combien {'coûtent' if p else 'coûte'} {fr.phrase(np)} ?",
             f"¿Cuánto {'cuestan' if p else 'cuesta'} {es.phrase(np)}?",
             f"Wie viel {'kosten' if p else 'kostet'} {de.phrase(np)}?",
         ), (np.noun.key,)
     n = NUMBER[rng.randrange(1, len(NUMBER))]
-    return _four(
-        f"{_upper(en.phrase(np))} {'cost' if p else 'costs'} {'one ' if n[0] == 'hundred' else ''}{n[0]} euros.",
+    count = "one hundred" if n[0] == "hundred" else n[0]
+    return four(
+        f"{_upper(en.phrase(np))} {'cost' if p else 'costs'} {count} euros.",
         f"{_upper(fr.join(fr.phrase(np) + ' x')[:-2])} {'coûtent' if p else 'coûte'} {n[1]} euros.",
         f"{_upper(es.phrase(np))} {'cuestan' if p else 'cuesta'} {n[2]} euros.",
         f"{_upper(de.phrase(np))} {'kosten' if p else 'kostet'} {n[3]} Euro.",
@@ -124,10 +172,13 @@ def cost(rng: random.Random) -> Frame:
 
 def colour(rng: random.Random) -> Frame:
     """What colour is your car?"""
-    np = pick_phrase(rng, noun_set("car,bicycle,shirt,dress,coat,jacket,hat,skirt,door,bag,cup,chair,sofa,house,cat,dog,horse"),
-                     "the my your his our")
+    np = pick_phrase(
+        rng,
+        noun_set("car,bicycle,shirt,dress,coat,jacket,hat,skirt,door,bag,cup,chair,sofa,house,cat,dog,horse"),
+        "the my your his our",
+    )
     np = Phrase(np.noun, np.det)
-    return _four(
+    return four(
         f"What colour is {en.phrase(np)}?",
         f"De quelle couleur est {fr.phrase(np)} ?",
         f"¿De qué color es {es.phrase(np)}?",
@@ -140,8 +191,13 @@ def this_is(rng: random.Random) -> Frame:
     family = noun_set("family")
     if rng.random() < 0.5:
         np = pick_phrase(rng, THINGS + family + COUNTED, "my your his our the a")
-        np = Phrase(np.noun, "my" if np.noun.kind == "family" else np.det if not np.number else "a", False, np.adjective)
-        return _four(
+        np = Phrase(
+            np.noun,
+            "my" if np.noun.kind == "family" else np.det if not np.number else "a",
+            False,
+            np.adjective,
+        )
+        return four(
             f"This is {en.phrase(np)}.",
             f"C'est {fr.phrase(np)}.",
             f"{'Esta' if np.noun.es.gender != 'm' else 'Este'} es {es.phrase(np)}.",
@@ -149,7 +205,7 @@ def this_is(rng: random.Random) -> Frame:
         ), (np.noun.key,)
     np = pick_phrase(rng, THINGS, "my your his our the")
     np = Phrase(np.noun, np.det, False, np.adjective)
-    return _four(
+    return four(
         f"Here is {en.phrase(np)}.",
         f"Voici {fr.phrase(np)}.",
         f"Aquí está {es.phrase(np)}.",
@@ -291,7 +347,7 @@ def order(rng: random.Random) -> Frame:
     np = pick_phrase(rng, FOODS, "a")
     if np.noun.mass:
         np = Phrase(np.noun, "bare")
-    return _four(
+    return four(
         f"I would like {en.phrase(np)}, please.",
         f"Je voudrais {fr.phrase(np)}, s'il vous plaît.",
         f"Quisiera {es.phrase(np)}, por favor.",
@@ -303,7 +359,7 @@ def pain(rng: random.Random) -> Frame:
     """My head hurts."""
     noun = rng.choice(HURT)
     the = Phrase(noun, "the")
-    return _four(
+    return four(
         f"My {noun.key} hurts.",
         f"J'ai mal à {fr.phrase(the)}.",
         f"Me duele {es.phrase(the)}.",
@@ -311,23 +367,17 @@ def pain(rng: random.Random) -> Frame:
     ), (noun.key,)
 
 
-def command(rng: random.Random) -> Frame:
-    """Open the door!"""
-    key = rng.choice(list(COMMAND))
-    verb, (f, s, g) = VERB[key], COMMAND[key]
-    np = pick_phrase(rng, verb.objects, "the the my our this")
-    stem, _, prefix = g.partition(",")
-    linker = f" {verb.de.linker}" if verb.de.linker else ""
-    german = f"{_upper(stem)}{linker} {de.phrase(np, 'dat' if verb.dative else 'acc')}{' ' + prefix if prefix else ''}!"
-    return _four(
-        f"{_upper(verb.key)} {en.phrase(np)}!",
-        f"{_upper(f)} {fr.phrase(np)} !",
-        f"¡{_upper(s)} {'a ' if np.noun.human else ''}{es.phrase(np)}!",
-        german,
-    ), (np.noun.key, key)
-
-
 FRAMES = (
-    (there_is, 5), (where_is, 3), (cost, 2), (colour, 1), (this_is, 3), (state, 1), (age, 1), (job, 1),
-    (origin, 2), (name, 1), (order, 2), (pain, 0.3), (command, 3),
+    (there_is, 5),
+    (where_is, 3),
+    (cost, 2),
+    (colour, 1),
+    (this_is, 3),
+    (state, 1),
+    (age, 1),
+    (job, 1),
+    (origin, 2),
+    (name, 1),
+    (order, 2),
+    (pain, 0.3),
 )

@@ -11,11 +11,20 @@ FR = LANGUAGE_INDEX["fr"]
 PRONOUNS = ("je", "tu", "il", "elle", "nous", "ils")
 BE = ("suis", "es", "est", "sommes", "sont")
 WAS = ("étais", "étais", "était", "étions", "étaient")
-OWN = {"my": "mon ma mes", "your": "ton ta tes", "his": "son sa ses", "her": "son sa ses", "our": "notre notre nos"}
+OWN = {
+    "my": "mon ma mes",
+    "your": "ton ta tes",
+    "his": "son sa ses",
+    "her": "son sa ses",
+    "our": "notre notre nos",
+    "their": "leur leur leurs",
+}
 HELPER = {"want": VERB["want"].fr, "can": VERB["can"].fr, "must": VERB["must"].fr, "like": VERB["like"].fr}
 VOWEL = "aeiouhàâéèêëîïôöûœAEIOUÉÎ"
 ASPIRED = ("hibou", "haut", "huit", "onze", "hamster")
-ELIDES = re.compile(rf"\b(je|ne|de|le|la|que|Je|Ne|De|Le|La|Que) (?=[{VOWEL}])(?!hibou|huit|onze|haut|hamster)")
+ELIDES = re.compile(
+    rf"\b(je|ne|de|le|la|que|Je|Ne|De|Le|La|Que) (?=[{VOWEL}])(?!hibou|huit|onze|haut|hamster)"
+)
 JOINS = (("à le ", "au "), ("à les ", "aux "), ("de le ", "du "), ("de les ", "des "))
 SHORT = {"beau": "bel", "nouveau": "nouvel", "vieux": "vieil"}
 
@@ -45,7 +54,10 @@ def _body(np: Phrase) -> str:
 
 
 def phrase(np: Phrase, negated: bool = False, general: bool = False) -> str:
-    """Return the noun phrase before elision; ``negated`` turns "un" into "de", ``general`` is the object of "aimer"."""
+    """Return the noun phrase before elision.
+
+    ``negated`` turns "un" into "de"; ``general`` is for "aimer", whose bare objects take "le".
+    """
     body, feminine = _body(np), np.noun.fr.gender == "f"
     if np.number:
         return f"{np.number[FR]} {body}"
@@ -104,7 +116,7 @@ def clause(c: Clause) -> str:
     finite, rest = _verb_group(c)
     never = c.frequency is not None and c.frequency[0] == "never"
     negative = c.negative or never
-    words = ["est-ce que"] if c.question else []
+    words = [c.ask[FR] if c.ask else "est-ce que"] if c.question else []
     words.append(phrase(c.subject.phrase) if c.subject.phrase else PRONOUNS[c.subject.person])
     words += ["ne", finite] if negative else [finite]
     words.append("pas" if c.negative else "")

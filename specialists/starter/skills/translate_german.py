@@ -26,14 +26,33 @@ WEAK = {
     "acc": {"m": "en", "f": "e", "n": "e", "p": "en"},
     "dat": {"m": "en", "f": "en", "n": "en", "p": "en"},
 }
-MIXED = {**WEAK, "nom": {"m": "er", "f": "e", "n": "es", "p": "en"}, "acc": {"m": "en", "f": "e", "n": "es", "p": "en"}}
+MIXED = {
+    **WEAK,
+    "nom": {"m": "er", "f": "e", "n": "es", "p": "en"},
+    "acc": {"m": "en", "f": "e", "n": "es", "p": "en"},
+}
 STRONG = {
     "nom": {"m": "er", "f": "e", "n": "es", "p": "e"},
     "acc": {"m": "en", "f": "e", "n": "es", "p": "e"},
     "dat": {"m": "em", "f": "er", "n": "em", "p": "en"},
 }
-OWN = {"my": "mein", "your": "dein", "his": "sein", "her": "ihr", "our": "unser", "no": "kein"}
-FUSED = {"in dem": "im", "an dem": "am", "bei dem": "beim", "von dem": "vom", "zu dem": "zum", "zu der": "zur"}
+OWN = {
+    "my": "mein",
+    "your": "dein",
+    "his": "sein",
+    "her": "ihr",
+    "their": "ihr",
+    "our": "unser",
+    "no": "kein",
+}
+FUSED = {
+    "in dem": "im",
+    "an dem": "am",
+    "bei dem": "beim",
+    "von dem": "vom",
+    "zu dem": "zum",
+    "zu der": "zur",
+}
 
 
 def noun_form(word: Word, case: str, plural: bool) -> str:
@@ -41,7 +60,7 @@ def noun_form(word: Word, case: str, plural: bool) -> str:
     if plural:
         return word.plural + "n" if case == "dat" and word.plural[-1] not in "ns" else word.plural
     if word.weak and case != "nom":
-        return word.singular + ("n" if word.singular.endswith(("e", "r")) else "en")
+        return word.singular + ("n" if word.singular.endswith(("e", "er", "bar")) else "en")
     return word.singular
 
 
@@ -52,8 +71,6 @@ def _determiner(det: str, case: str, slot: str) -> tuple[str, dict[str, dict[str
         return "dies" + STRONG[case][slot], WEAK
     stem = "ein" if det == "a" else OWN[det]
     ending = ENDING[case][slot]
-    if stem == "unser" and ending:
-        stem = "unser"
     return stem + ending, MIXED
 
 
@@ -135,6 +152,6 @@ def clause(c: Clause) -> str:
     """Return the German sentence; a question puts the finite verb first."""
     finite, last = _verb_group(c)
     subject = phrase(c.subject.phrase) if c.subject.phrase else PRONOUNS[c.subject.person]
-    words = [finite, subject] if c.question else [subject, finite]
+    words = [c.ask[DE] if c.ask else "", finite, subject] if c.question else [subject, finite]
     text = " ".join(filter(None, [*words, *middle(c), last]))
     return text[0].upper() + text[1:] + ("?" if c.question else ".")

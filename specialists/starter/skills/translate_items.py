@@ -1,22 +1,21 @@
-"""Draw something to translate: a clause, a frame, a noun phrase or a single word, with its one translation a language."""
+"""Draw something to translate: a clause, a frame, a noun phrase, a word or a set phrase."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import partial
 
-from . import translate_english, translate_french, translate_frames, translate_german, translate_spanish
+from . import translate_english, translate_french, translate_german, translate_spanish
 from .example import Split, row_split
-from .lexicon_phrases import PHRASES, WORDS
 from .lexicon_words import COMPANIONS, FREQUENCY, TIMES, TOWARDS, WHERE
 from .translate_clause import LANGUAGE_INDEX, Adverb, Clause, Phrase, Subject, Tense
-from .translate_frames import FRAMES, NUMBER, SPOTS, pick_phrase
+from .translate_frames import FRAMES as PLAIN_FRAMES
+from .translate_frames import SPOTS, pick_phrase
+from .translate_frames_more import MORE_FRAMES
 from .translate_lexicon import (
-    ADJECTIVE,
     INTRANSITIVE,
-    LANGUAGES,
     NOUN,
     PREDICATES,
     TRANSITIVE,
@@ -27,6 +26,7 @@ from .translate_lexicon import (
     noun_set,
     rows,
 )
+from .translate_words import NONE, by_heart, one_way, phrases, words
 
 SAY: dict[str, Callable[[Clause], str]] = {
     "en": translate_english.clause,
@@ -50,57 +50,33 @@ PEOPLE, ANIMALS = noun_set("person,family"), noun_set("animal")
 LIVING = PEOPLE + ANIMALS
 MOVABLE = noun_set("animal,thing,clothes,read,open,person,family,food")
 NAMEABLE = tuple(NOUN.values())
+FRAMES = PLAIN_FRAMES + MORE_FRAMES
 TENSES: tuple[Tense, ...] = ("present", "past", "want", "can", "must", "going", "like")
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """Something to translate. ``key`` is its English text; ``one_way`` lists languages it must not be translated from."""
+    """Something to translate: ``key`` is the English text, ``one_way`` the languages it is not asked from.
+
+    ``sentence`` and ``word`` tell sentences, words and noun phrases (neither) apart; ``alias`` says the
+    same in other English words ("I am eating" for "I eat").
+    """
 
     key: str
     say: Callable[[str], str]
     one_way: frozenset[str]
     sentence: bool = True
-
-
-def _collisions() -> dict[str, frozenset[str]]:
-    """Map a lexicon key to the languages where an earlier entry has the same word ("daughter" → fr "fille")."""
-    found: dict[str, set[str]] = {}
-    for language in LANGUAGES:
-        seen: dict[str, str] = {}
-        for key, word in _dictionary(language) + _greetings(language):
-            if seen.setdefault(word.lower(), key) != key:
-                found.setdefault(key, set()).add(language)
-    return {key: frozenset(languages) for key, languages in found.items()}
-
-
-def _dictionary(language: str) -> list[tuple[str, str]]:
-    """Return (English, word) for every entry, verbs as infinitives."""
-    index = LANGUAGE_INDEX[language]
-    entries = [(noun.key, getattr(noun, language).singular) for noun in NOUN.values()]
-    entries += [(a.key, (a.fr[0], a.es[0], a.de[0])[index - 1]) for a in ADJECTIVE.values()]
-    entries += [("to " + v.key, getattr(v, language).infinitive) for v in VERB.values() if not v.de.linker]
-    entries += [(n[0], n[index]) for n in NUMBER]
-    return entries + [(row[0], row[index]) for row in rows(WORDS)]
-
-
-def _greetings(language: str) -> list[tuple[str, str]]:
-    return [(row[0], row[LANGUAGE_INDEX[language]]) for row in rows(PHRASES)]
-
-
-ONE_WAY = _collisions()
-NONE: frozenset[str] = frozenset()
-
-
-def one_way(keys: tuple[str, ...]) -> frozenset[str]:
-    """Return the languages in which one of the entries shares its word with another entry."""
-    return frozenset().union(*(ONE_WAY.get(key, NONE) for key in keys))
+    word: bool = False
+    alias: Callable[[], str] | None = None
 
 
 def _phrase_keys(np: Phrase | None) -> tuple[str, ...]:
     if np is None:
         return ()
-    return (np.noun.key, np.adjective.key) if np.adjective else (np.noun.key,)
+    return (np.noun.key, np.adjective.key, np.det) if np.adjective else (np.noun.key, np.det)
+
+
+STATIVE = frozenset(("have", "know", "love", "hate", "like", "see", "understand", "live", "hear", "forget"))
 
 
 def _clause_item(c: Clause) -> Item:
@@ -109,14 +85,17 @@ def _clause_item(c: Clause) -> Item:
     nouns += _phrase_keys(c.spot[1] if c.spot else None) + _phrase_keys(c.company[1] if c.company else None)
     keys = nouns + ((c.predicate.key,) if c.predicate else ())
     blocked = one_way(keys) | (NONE if c.object or not verb else one_way(verb))
-    dets = [np.det for np in (c.subject.phrase, c.object) if np]
-    return Item(SAY["en"](c), lambda language: SAY[language](c), blocked | (frozenset(LANGUAGES) if "her" in dets else NONE))
+    plain = c.tense == "present" and not c.frequency and (c.time is None or c.time[0] in ("today", "now"))
+    alias: Callable[[], str] | None = None
+    if plain and c.verb and c.verb.key not in STATIVE:
+        alias = partial(translate_english.clause, c, True)
+    return Item(SAY["en"](c), lambda language: SAY[language](c), blocked, alias=alias)
 
 
 def _subject(rng: random.Random, nouns: tuple[Noun, ...] = PEOPLE, pronoun: float = 0.6) -> Subject:
     if rng.random() < pronoun:
         return Subject(rng.randrange(6))
-    np = pick_phrase(rng, nouns, "the the my your his our this")
+    np = pick_phrase(rng, nouns, "the the the my my your his our this her their")
     return Subject(5 if np.plural else 2, np)
 
 
@@ -142,9 +121,19 @@ def _time(rng: random.Random, tense: Tense) -> Adverb | None:
 
 def _object(rng: random.Random, verb: Verb, tense: Tense) -> Phrase:
     noun = rng.choice(verb.objects)
-    dets = "the a my your his our this bare bare" if tense != "like" else "bare"
+    dets = (
+        (
+            "the a a my your his our this her bare bare"
+            if noun.kind == "food"
+            else "the the a a my your his our this her their bare"
+        )
+        if tense != "like"
+        else "bare"
+    )
     if noun.human:
         dets = "a the my my your his our this" if verb.key != "have" else "a"
+    if verb.key == "hate":
+        dets = "the my your his our this"
     if verb.key == "love":
         dets = "my your his our"
     if noun.mass:
@@ -165,9 +154,14 @@ def transitive(rng: random.Random) -> Item:
     thing = _object(rng, verb, tense)
     time = None if verb.key in ("know", "love", "hate", "have") else _time(rng, tense)
     often = None
-    if tense == "present" and not (negative or question or time) and verb.key not in ("know", "love") and rng.random() < 0.12:
+    if (
+        tense == "present"
+        and not (negative or question or time)
+        and verb.key not in ("know", "love")
+        and rng.random() < 0.12
+    ):
         often = rng.choice(OFTEN)
-    if tense == "like" and negative and thing.det == "bare":
+    if (tense == "like" and thing.det == "bare") or thing.number:
         negative = False
     c = Clause(_subject(rng), verb, tense, negative, question, thing, time=time, frequency=often)
     return _clause_item(c)
@@ -180,16 +174,21 @@ def intransitive(rng: random.Random) -> Item:
     negative, question = _mood(rng)
     if tense == "must":
         negative = False
-    place = rng.choice(PLACE) if rng.random() < 0.35 else None
+    placed = verb.key not in ("arrive", "come") and rng.random() < 0.35
+    place = rng.choice(PLACE) if placed else None
     company = None
-    if place is None and verb.key in "play sing dance work travel swim walk run study cook".split() and rng.random() < 0.4:
+    if (
+        place is None
+        and verb.key in ["play", "sing", "dance", "work", "travel", "swim", "walk", "run", "study", "cook"]
+        and rng.random() < 0.4
+    ):
         company = (rng.choice(COMPANY[:2]), pick_phrase(rng, PEOPLE, "my your his our the"))
     time = _time(rng, tense)
     often = None
     if tense == "present" and not (negative or question or time) and rng.random() < 0.2:
         often = rng.choice(OFTEN)
     who = _subject(rng, LIVING if verb.key in ("sleep", "run", "swim", "play") else PEOPLE)
-    c = Clause(who, verb, tense, negative, question, place=place, company=company, time=time, frequency=often)  # type: ignore[arg-type]
+    c = Clause(who, verb, tense, negative, question, place=place, company=company, time=time, frequency=often)
     return _clause_item(c)
 
 
@@ -205,6 +204,47 @@ def motion(rng: random.Random) -> Item:
     return _clause_item(
         Clause(who, VERB["go"], tense, negative, question, place=rng.choice(GOAL), time=_time(rng, tense))
     )
+
+
+def wh_question(rng: random.Random) -> Item:
+    """When does your brother work? What do they eat?"""
+    ask = rng.choice(ASKS)
+    verb = rng.choice(EDIBLE) if ask[0] == "what" else rng.choice(INTRANSITIVE)
+    tense = rng.choices(TENSES[:4], (60, 20, 10, 10))[0]
+    time = rng.choice(TIME["<"]) if tense == "past" and ask[0] != "when" else None
+    if tense == "past" and time is None:
+        tense = "present"
+    if ask[0] == "what" and tense == "past":
+        tense, time = "present", None
+    return _clause_item(Clause(_subject(rng), verb, tense, question=True, ask=ask, time=time))
+
+
+ASKS: list[Adverb] = [
+    ("what", "qu'est-ce que", "qué", "was"),
+    ("when", "quand est-ce que", "cuándo", "wann"),
+    ("where", "où est-ce que", "dónde", "wo"),
+    ("why", "pourquoi est-ce que", "por qué", "warum"),
+]
+EDIBLE = tuple(
+    VERB[k]
+    for k in [
+        "eat",
+        "drink",
+        "see",
+        "buy",
+        "sell",
+        "read",
+        "write",
+        "look_for",
+        "find",
+        "bring",
+        "take",
+        "choose",
+        "wear",
+        "hide",
+        "draw",
+    ]
+)
 
 
 def liking(rng: random.Random) -> Item:
@@ -226,18 +266,29 @@ def description(rng: random.Random) -> Item:
     time = rng.choice(TIME["<"][:2]) if past else None
     degree = rng.choice(DEGREES) if adjective.key not in FLAT and rng.random() < 0.25 else None
     return _clause_item(
-        Clause(who, None, "past" if past else "present", negative, question, predicate=adjective, degree=degree, time=time)
+        Clause(
+            who,
+            None,
+            "past" if past else "present",
+            negative,
+            question,
+            predicate=adjective,
+            degree=degree,
+            time=time,
+        )
     )
 
 
-FLAT = "delicious closed open broken cheap alone purple pink ready".split()
+FLAT = ["delicious", "closed", "open", "broken", "cheap", "alone", "purple", "pink", "ready"]
 
 
 def location(rng: random.Random) -> Item:
     """The cat is under the table."""
     negative, question = _mood(rng)
     if rng.random() < 0.35:
-        return _clause_item(Clause(_subject(rng), None, "present", negative, question, place=rng.choice(PLACE)))
+        return _clause_item(
+            Clause(_subject(rng), None, "present", negative, question, place=rng.choice(PLACE))
+        )
     spot, homes = rng.choice(SPOTS)
     home = Phrase(rng.choice(homes), "the")
     who = _subject(rng, MOVABLE, 0.1)
@@ -255,7 +306,7 @@ def frame(rng: random.Random) -> Item:
 
 def noun_phrase(rng: random.Random) -> Item:
     """The red car; two cats; my mother."""
-    np = pick_phrase(rng, NAMEABLE, "the a my your his our this")
+    np = pick_phrase(rng, NAMEABLE, "the a my your his our this her their")
 
     def say(language: str) -> str:
         if language == "fr":
@@ -265,39 +316,21 @@ def noun_phrase(rng: random.Random) -> Item:
     return Item(translate_english.phrase(np), say, one_way(_phrase_keys(np)), False)
 
 
-@cache
-def _words() -> tuple[tuple[str, tuple[str, ...]], ...]:
-    """Return every single word once: English and its three translations; nouns, then adjectives, verbs, the rest."""
-    columns = [dict(reversed(_dictionary(language))) for language in LANGUAGES]
-    return tuple((key, tuple(column[key] for column in columns)) for key in dict(_dictionary("fr")))
-
-
-def _memory(key: str) -> bool:
-    """Whether a word or set phrase cannot be derived from sentences and therefore belongs to training alone."""
-    return key in _MEMORY
-
-
-_MEMORY = frozenset(row[0] for row in rows(WORDS)) | frozenset(row[0] for row in rows(PHRASES))
-
-
 def _fixed(key: str, texts: tuple[str, ...], sentence: bool) -> Item:
-    return Item(key, lambda language: texts[LANGUAGE_INDEX[language] - 1], one_way((key,)), sentence)
+    return Item(
+        key, lambda language: texts[LANGUAGE_INDEX[language] - 1], one_way((key,)), sentence, not sentence
+    )
 
 
 def single_word(rng: random.Random) -> Item:
     """House; to eat; Monday."""
-    key, texts = rng.choice(_words())
+    key, texts = rng.choice(words())
     return _fixed(key, texts, False)
-
-
-@cache
-def _phrases() -> tuple[tuple[str, ...], ...]:
-    return tuple(tuple(row) for row in rows(PHRASES))
 
 
 def set_phrase(rng: random.Random) -> Item:
     """Good morning!"""
-    row = rng.choice(_phrases())
+    row = rng.choice(phrases())
     return _fixed(row[0], row[1:], True)
 
 
@@ -305,6 +338,7 @@ MAKERS: tuple[tuple[Callable[[random.Random], Item], float], ...] = (
     (transitive, 26),
     (intransitive, 11),
     (motion, 6),
+    (wh_question, 5),
     (liking, 4),
     (description, 12),
     (location, 6),
@@ -317,9 +351,9 @@ _MAKE, _WEIGHT = [m for m, _ in MAKERS], [w for _, w in MAKERS]
 
 
 def draw(rng: random.Random, split: Split) -> Item:
-    """Draw an item whose English text belongs to ``split``; set phrases and closed word lists belong to train."""
+    """Draw an item whose English text belongs to ``split``; what is learned by heart belongs to train."""
     while True:
         item = rng.choices(_MAKE, _WEIGHT)[0](rng)
-        owner = "train" if _memory(item.key) else row_split(item.key)
+        owner = "train" if by_heart(item.key) else row_split(item.key)
         if owner == split:
             return item

@@ -1,4 +1,4 @@
-"""The lexicon of the translation grammar as records: nouns, verbs and adjectives with every form they need."""
+"""The lexicon of the translation grammar as records: nouns, verbs and adjectives with all their forms."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from .translate_forms import (
     german_verb,
     spanish_feminine,
     spanish_plural,
-    spanish_preterite,
     spanish_present,
+    spanish_preterite,
 )
 
 LANGUAGES = ("fr", "es", "de")
@@ -31,7 +31,7 @@ def rows(table: str) -> list[list[str]]:
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """A noun in one language; ``gender`` is m, f, n or x (Spanish feminine that takes "el"); ``plural`` is "" for mass nouns."""
+    """A noun in one language; gender m, f, n or x (Spanish feminine with "el"), plural "" if none."""
 
     singular: str
     gender: str
@@ -63,7 +63,7 @@ class Noun:
 
 @dataclass(frozen=True, slots=True)
 class Conjugation:
-    """One verb in one language: five present forms (I, you, he, we, they), five past forms or a participle."""
+    """A verb in one language: five present forms (I, you, he, we, they), five past forms or a participle."""
 
     infinitive: str
     present: tuple[str, ...]
@@ -90,7 +90,7 @@ class Verb:
 
 @dataclass(frozen=True, slots=True)
 class Adjective:
-    """An adjective: French and Spanish forms in the order m, f, m plural, f plural; German predicate form and stem."""
+    """An adjective: French and Spanish m, f, m plural, f plural; German predicate form and stem."""
 
     key: str
     fr: tuple[str, str, str, str]
@@ -158,8 +158,11 @@ def _load_verbs() -> dict[str, Verb]:
     for en, fr, es, de, objects in rows(VERBS):
         english, ing = _english(en)
         infinitive, present, participle, be = french_verb(fr)
-        spanish = es.split(":") + ["", ""]
-        es_present, es_past = spanish_present(spanish[0], spanish[1]), spanish_preterite(spanish[0], spanish[2])
+        spanish = [*es.split(":"), "", ""]
+        es_present, es_past = (
+            spanish_present(spanish[0], spanish[1]),
+            spanish_preterite(spanish[0], spanish[2]),
+        )
         german = german_verb(de)
         spec = objects.removesuffix("@dat")
         verbs[en.split(" ")[0]] = Verb(
@@ -185,7 +188,33 @@ def _load_verbs() -> dict[str, Verb]:
 VERB = _load_verbs()
 HELPERS = ("like", "want", "can", "must")
 TRANSITIVE = tuple(v for v in VERB.values() if v.objects)
-PLAIN = ("sleep work play sing dance swim run walk travel laugh cry smile wait dream cook study think answer win").split()
+PLAIN = [
+    "sleep",
+    "work",
+    "play",
+    "sing",
+    "dance",
+    "swim",
+    "run",
+    "walk",
+    "travel",
+    "laugh",
+    "cry",
+    "smile",
+    "wait",
+    "dream",
+    "cook",
+    "study",
+    "think",
+    "answer",
+    "win",
+    "jump",
+    "shout",
+    "cough",
+    "smoke",
+    "arrive",
+    "come",
+]
 INTRANSITIVE = tuple(VERB[name] for name in PLAIN)
 
 

@@ -14,7 +14,7 @@ SER = ("soy", "eres", "es", "somos", "son")
 ESTAR = ("estoy", "estás", "está", "estamos", "están")
 ESTABA = ("estaba", "estabas", "estaba", "estábamos", "estaban")
 ERA = ("era", "eras", "era", "éramos", "eran")
-OWN = {"my": "mi", "your": "tu", "his": "su", "her": "su"}
+OWN = {"my": "mi", "your": "tu", "his": "su", "her": "su", "their": "su"}
 HELPER = {"want": VERB["want"].es, "can": VERB["can"].es, "must": VERB["must"].es}
 EARLY = {"bueno": "buen", "malo": "mal"}
 
@@ -45,7 +45,8 @@ def phrase(np: Phrase) -> str:
     if np.det == "the":
         return f"{('las' if feminine else 'los') if np.plural else 'la' if gender == 'f' else 'el'} {body}"
     if np.det == "this":
-        return f"{('estas' if feminine else 'estos') if np.plural else 'esta' if gender == 'f' else 'este'} {body}"
+        plural = "estas" if feminine else "estos"
+        return f"{plural if np.plural else 'esta' if gender == 'f' else 'este'} {body}"
     if np.det == "our":
         return f"nuestr{'a' if feminine else 'o'}{'s' if np.plural else ''} {body}"
     return f"{OWN[np.det]}{'s' if np.plural else ''} {body}"
@@ -74,7 +75,12 @@ def _liking(c: Clause) -> list[str]:
     """Return "(a él) le gusta(n) …": what is liked is the grammatical subject."""
     who = subject(c.subject)
     plural = c.object is not None and c.object.plural and c.tense == "present"
-    words = [f"a {who}" if who else "", "no" if c.negative else "", DATIVES[c.subject.person], "gustan" if plural else "gusta"]
+    words = [
+        f"a {who}" if who else "",
+        "no" if c.negative else "",
+        DATIVES[c.subject.person],
+        "gustan" if plural else "gusta",
+    ]
     if c.tense == "like" and c.verb:
         words.append(c.verb.es.infinitive)
     return words
@@ -85,7 +91,9 @@ def _object(c: Clause, np: Phrase) -> str:
     if c.verb and c.verb.key == "like":
         if np.det == "bare":
             feminine = np.noun.es.gender
-            article = ("los" if feminine == "m" else "las") if np.plural else "la" if feminine == "f" else "el"
+            article = (
+                ("los" if feminine == "m" else "las") if np.plural else "la" if feminine == "f" else "el"
+            )
             return f"{article} {text}"
         return text
     personal = np.noun.human and c.verb is not None and c.verb.key != "have"
@@ -108,10 +116,17 @@ def adverbials(c: Clause) -> list[str]:
 
 def clause(c: Clause) -> str:
     """Return the Spanish sentence; questions keep the statement's order between ¿ and ?."""
-    if c.tense == "like" or (c.verb and c.verb.key == "like"):
+    if c.ask:
+        words = [c.ask[ES], _verb_group(c), subject(c.subject)]
+    elif c.tense == "like" or (c.verb and c.verb.key == "like"):
         words = _liking(c)
     else:
-        words = [subject(c.subject), c.frequency[ES] if c.frequency else "", "no" if c.negative else "", _verb_group(c)]
+        words = [
+            subject(c.subject),
+            c.frequency[ES] if c.frequency else "",
+            "no" if c.negative else "",
+            _verb_group(c),
+        ]
     if c.predicate:
         form = c.predicate.es[c.subject.feminine("es") + 2 * c.subject.plural]
         words += [c.degree[ES] if c.degree else "", form]

@@ -1,6 +1,6 @@
-"""How a person asks for a translation: ``{x}`` is the text, ``{lang}`` the language it is (or should be) in.
+"""How a person asks for a translation: ``{x}`` is the text, ``{lang}`` its (or the wanted) language.
 
-Every fifth template of a list is for testing alone and every fourth of five for calibration (see ``template_pool``).
+Of every five templates of a list the last is for testing alone and the fourth for calibration.
 """
 
 TO = (
@@ -24,8 +24,8 @@ TO = (
     'Give me the {lang} for "{x}"',
     "How do I write this in {lang}? {x}",
     "Turn this English text into {lang}: {x}",
-    "translate to {lang}: {x}",
-    "how do you say {x} in {lang}",
+    "translate to {low}: {x}",
+    "how do you say {x} in {low}",
     'I am learning {lang}. How do I say "{x}"?',
     "Write this in {lang}: {x}",
     'Could you tell me how to say "{x}" in {lang}?',
@@ -120,12 +120,12 @@ AGAIN = (
 
 OTHER = (
     "And in {lang}?",
-    "and in {lang}?",
+    "and in {low}?",
     "Now in {lang}.",
     "How about {lang}?",
     "What is it in {lang}?",
     "And {lang}?",
-    "in {lang} please",
+    "in {low} please",
     "How do you say that in {lang}?",
     "Same in {lang}?",
     "What about {lang}?",
