@@ -247,7 +247,6 @@ noise|bruit|ruido|Lärm
 light switch|interrupteur|interruptor|Lichtschalter
 shadow|ombre|sombra|Schatten
 ice|glaçon|hielo|Eis
-glasses|lunettes|gafas|Brille
 France|France|Francia|Frankreich
 Spain|Espagne|España|Spanien
 Germany|Allemagne|Alemania|Deutschland

@@ -141,5 +141,5 @@ call|appelle|llama|ruf,an
 wait_for|attends|espera|warte
 invite|invite|invita|lad,ein
 hide|cache|esconde|versteck
-feed|nourris|alimenta|fütter
+feed|nourris|alimenta|füttere
 """

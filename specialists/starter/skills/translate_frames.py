@@ -22,14 +22,19 @@ NAME = NAMES.split()
 THINGS = noun_set("thing,clothes,furniture,read,vehicle,open")
 SEEN = noun_set("animal,thing,person,furniture,vehicle,open,room,place,nature,food")
 COUNTED = tuple(n for n in SEEN if not n.mass)
+THERE = noun_set("animal,person,thing,clothes,read,food")
 PLACES = noun_set("place,room")
 JOBS = noun_set(
     "teacher,doctor,student,farmer,cook,waiter,singer,writer,lawyer,engineer,dentist,actor,painter,"
     "soldier,baker,"
     "butcher,policeman,musician,pilot,driver"
 )
-FOODS = noun_set("food,mass,drink")
-HURT = noun_set("head,back,stomach,neck,tooth,hand,foot,arm,leg,knee,ear,nose,finger,shoulder")
+FOODS = tuple(
+    n
+    for n in noun_set("food,mass,drink")
+    if n.key not in ("oil", "pepper", "garlic", "salt", "sugar", "butter")
+)
+HURT = noun_set("head,back,stomach,neck,hand,foot,arm,leg,knee,ear,nose,finger,shoulder")
 
 
 def _upper(text: str) -> str:
@@ -101,7 +106,7 @@ def four(english: str, french: str, spanish: str, german: str) -> Four:
 
 def _there(rng: random.Random, question: bool, no: bool) -> Frame:
     spot, homes = rng.choice(SPOTS)
-    np = pick_phrase(rng, COUNTED, "a")
+    np = pick_phrase(rng, THERE, "a")
     home = Phrase(rng.choice(homes), "the")
     many = np.plural
     verb = "are" if many else "is"

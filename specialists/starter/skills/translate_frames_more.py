@@ -68,7 +68,8 @@ def compare(rng: random.Random) -> Frame:
     """The train is faster than the bus."""
     key, english, german, kinds = rng.choice(COMPARED)
     nouns = noun_set(kinds)
-    first, second = rng.sample(nouns, 2)
+    first = rng.choice(nouns)
+    second = rng.choice([n for n in nouns if n.kind == first.kind and n is not first])
     dets = (
         ["the", "my", "your", "our"] if first.kind == "family" or second.kind == "family" else ["the", "this"]
     )

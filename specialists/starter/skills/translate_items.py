@@ -132,12 +132,14 @@ def _object(rng: random.Random, verb: Verb, tense: Tense) -> Phrase:
     )
     if noun.human:
         dets = "a the my my your his our this" if verb.key != "have" else "a"
-    if verb.key == "hate":
+    if verb.key in ("hate", "pay for"):
         dets = "the my your his our this"
     if verb.key == "love":
         dets = "my your his our"
     if noun.mass:
-        return Phrase(noun, "bare" if rng.random() < 0.75 or tense == "like" else "the")
+        return Phrase(
+            noun, "bare" if (rng.random() < 0.75 and verb.key != "pay for") or tense == "like" else "the"
+        )
     np = pick_phrase(rng, (noun,), dets)
     if np.det == "bare" and not np.number:
         return Phrase(noun, "bare", True)
