@@ -1,0 +1,363 @@
+"""Train an activated-LoRA adapter over a frozen trunk: only the answer is learned, only the answer is
+adapted.
+
+The adapter never acts on the prompt, so the prompt is read once without gradients and its key-value cache is
+a constant; forward and backward passes then cover the answer's tokens alone. Prompts are padded on the left,
+so that every row's invocation token stands in the same column, and batches hold rows of similar length.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import DynamicCache, PreTrainedModel
+from transformers.pytorch_utils import Conv1D
+
+from ..adapters import Adapter, AdapterBank, LowRank, linear_maps, save_adapter, shape_of
+from .pretrain import Sink, checkpoint, restore
+
+TRAINED = "trained"
+
+
+class Codec(Protocol):
+    """What training asks of a tokenizer (``specialists.tokenizing.ChatCodec`` has it)."""
+
+    @property
+    def invocation(self) -> tuple[int, ...]:
+        """The tokens between a prompt and its answer."""
+
+    @property
+    def end(self) -> int:
+        """The token that closes an answer."""
+
+    def encode_prompt(self, prompt: str, history: Sequence[tuple[str, str]] = ()) -> tuple[int, ...]:
+        """Encode the turns up to the end of ``prompt``."""
+
+    def encode_text(self, text: str) -> tuple[int, ...]:
+        """Encode plain text, in which nothing is a special token."""
+
+
+class Lesson(Protocol):
+    """A prompt, the turns before it, and the answer to learn."""
+
+    @property
+    def prompt(self) -> str:
+        """What is asked."""
+
+    @property
+    def answer(self) -> str:
+        """What to answer."""
+
+    @property
+    def history(self) -> tuple[tuple[str, str], ...]:
+        """Earlier (user, assistant) turns."""
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """Shape and schedule of an adapter's training; ``rate`` warms up over ``warmup`` steps, then falls
+    linearly to 0.
+
+    ``b_ratio`` multiplies the rate of the B matrices (LoRA+, Hayou et al., 2024); 1 is plain LoRA.
+    ``targets`` names the linear maps by their last part, empty means all of them. ``every`` is the distance
+    between checkpoints.
+    """
+
+    rank: int = 16
+    alpha: float = 32.0
+    rate: float = 2e-3
+    b_ratio: float = 1.0
+    weight_decay: float = 0.0
+    rows: int = 64
+    steps: int = 1000
+    warmup: int = 20
+    clip: float = 1.0
+    seed: int = 0
+    every: int = 100
+    targets: tuple[str, ...] = ()
+
+    def rate_at(self, step: int) -> float:
+        """Learning rate at ``step``."""
+        rising, falling = (
+            (step + 1) / max(1, self.warmup),
+            (self.steps - step) / max(1, self.steps - self.warmup),
+        )
+        return self.rate * min(rising, falling)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One lesson in tokens: the prompt up to its end token, and invocation + answer + end."""
+
+    prompt: tuple[int, ...]
+    answer: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """``prompt`` [B, P] padded left, ``answer`` [B, A] padded right, ``mask`` [B, P + A] of real tokens.
+
+    ``loss`` [B, A] marks the positions of ``answer`` whose next token is learned.
+    """
+
+    prompt: Tensor
+    answer: Tensor
+    mask: Tensor
+    loss: Tensor
+
+
+def encode_rows(codec: Codec, lessons: Sequence[Lesson]) -> list[Row]:
+    """Tokenize lessons."""
+    start, end = codec.invocation, (codec.end,)
+    return [
+        Row(codec.encode_prompt(e.prompt, e.history), (*start, *codec.encode_text(e.answer), *end))
+        for e in lessons
+    ]
+
+
+def collate(rows: Sequence[Row], invocation: int, device: torch.device) -> Batch:
+    """Pad rows to a batch; ``invocation`` is the number of tokens that call the adapter (learned from the
+    last on).
+    """
+    width, height = max(len(r.prompt) for r in rows), max(len(r.answer) for r in rows)
+    prompt, answer = np.zeros((len(rows), width), np.int64), np.zeros((len(rows), height), np.int64)
+    mask, loss = np.zeros((len(rows), width + height), np.int64), np.zeros((len(rows), height), bool)
+    for i, row in enumerate(rows):
+        p, a = len(row.prompt), len(row.answer)
+        prompt[i, width - p :], answer[i, :a] = row.prompt, row.answer
+        mask[i, width - p : width + a], loss[i, max(0, invocation - 1) : a - 1] = 1, True
+    tensors = (torch.from_numpy(x).to(device) for x in (prompt, answer, mask, loss))
+    return Batch(*tensors)
+
+
+class Order:
+    """Which rows make batch ``step``: a function of seed and step alone, so that resuming needs no iterator
+    state.
+
+    Each epoch shuffles the rows, sorts pools of 32 batches by length and shuffles the batches.
+
+    """
+
+    def __init__(self, rows: Sequence[Row], size: int, seed: int) -> None:
+        self.lengths = np.array([len(r.prompt) * 4096 + len(r.answer) for r in rows])
+        self.size, self.seed, self.epoch = min(size, len(rows)), seed, -1
+        self.per_epoch = len(rows) // self.size
+
+    def batch(self, step: int) -> list[int]:
+        """Return the row numbers of batch ``step``."""
+        epoch, place = divmod(step, self.per_epoch)
+        if epoch != self.epoch:
+            self.epoch, self.plan = epoch, self._plan(np.random.default_rng([self.seed, epoch]))
+        return cast(list[int], self.plan[place].tolist())
+
+    def _plan(self, rng: np.random.Generator) -> list[np.ndarray]:
+        shuffled = rng.permutation(len(self.lengths))[: self.per_epoch * self.size]
+        plan: list[np.ndarray] = []
+        for start in range(0, len(shuffled), 32 * self.size):
+            pool = shuffled[start : start + 32 * self.size]
+            pool = pool[np.argsort(self.lengths[pool], kind="stable")]
+            plan.extend(pool[i : i + self.size] for i in range(0, len(pool), self.size))
+        return [plan[i] for i in rng.permutation(len(plan))]
+
+
+def answer_logits(model: PreTrainedModel, batch: Batch, bank: AdapterBank, name: str) -> Tensor:
+    """Return logits [N, V] at the N learned positions of ``batch``, the adapter ``name`` acting on the
+    answer.
+    """
+    positions = (batch.mask.cumsum(1) - 1).clamp(min=0)
+    width = batch.prompt.shape[1]
+    cache = DynamicCache(config=model.config)
+    with torch.no_grad():
+        prompt_mask, prompt_positions = batch.mask[:, :width], positions[:, :width]
+        model.base_model(
+            input_ids=batch.prompt,
+            attention_mask=prompt_mask,
+            position_ids=prompt_positions,
+            past_key_values=cache,
+        )
+    with bank.active(name):
+        hidden = model.base_model(
+            input_ids=batch.answer,
+            attention_mask=batch.mask,
+            position_ids=positions[:, width:],
+            past_key_values=cache,
+        ).last_hidden_state
+    return head_logits(model, hidden[batch.loss])
+
+
+def head_logits(model: PreTrainedModel, hidden: Tensor) -> Tensor:
+    """Return logits [N, V] of final hidden states [N, D] (Gemma 2 caps them)."""
+    head = cast(nn.Module, model.get_output_embeddings())  # type: ignore[no-untyped-call]
+    logits = head(hidden)
+    cap = getattr(model.config, "final_logit_softcapping", None)
+    return cast(Tensor, logits if cap is None else torch.tanh(logits / cap) * cap)
+
+
+def targets_of(batch: Batch) -> Tensor:
+    """Return the next tokens [N] at the learned positions."""
+    return F.pad(batch.answer[:, 1:], (0, 1))[batch.loss]
+
+
+class Learner:
+    """The trainable matrices of one adapter over ``model``, held in fp32."""
+
+    def __init__(self, model: PreTrainedModel, tuning: Tuning) -> None:
+        self.tuning, self.names = tuning, wanted(model, tuning.targets)
+        generator = torch.Generator().manual_seed(tuning.seed)
+        maps = linear_maps(model)
+        device = next(model.parameters()).device
+        self.transposed = any(isinstance(maps[n], Conv1D) for n in self.names)
+        self.a, self.b = nn.ParameterList(), nn.ParameterList()
+        for name in self.names:
+            outputs, inputs = shape_of(maps[name])
+            a = torch.empty(tuning.rank, inputs)
+            nn.init.kaiming_uniform_(a, a=math.sqrt(5), generator=generator)
+            self.a.append(nn.Parameter(a.to(device)))
+            self.b.append(nn.Parameter(torch.zeros(outputs, tuning.rank, device=device)))
+        self.module = nn.ModuleDict({"a": self.a, "b": self.b})
+
+    def adapter(self, name: str, invocation: tuple[int, ...]) -> Adapter:
+        """Return the matrices as an adapter that trains in place."""
+        scale = self.tuning.alpha / self.tuning.rank
+        pairs = zip(self.names, self.a, self.b, strict=True)
+        return Adapter(name, {n: LowRank(a, b, scale) for n, a, b in pairs}, self.tuning.rank, invocation)
+
+    def optimizer(self) -> torch.optim.Optimizer:
+        """AdamW, with the B matrices' rate multiplied by ``b_ratio``."""
+        groups = [
+            {"params": list(self.a), "ratio": 1.0},
+            {"params": list(self.b), "ratio": self.tuning.b_ratio},
+        ]
+        return torch.optim.AdamW(
+            groups, lr=self.tuning.rate, weight_decay=self.tuning.weight_decay, fused=True
+        )
+
+
+def wanted(model: PreTrainedModel, targets: Sequence[str]) -> list[str]:
+    """Name the linear maps to adapt.
+
+    Raises:
+        ValueError: a target names none.
+    """
+    names = list(linear_maps(model))
+    lacking = set(targets) - {n.rsplit(".", 1)[-1] for n in names}
+    if lacking:
+        known = ", ".join(sorted({n.rsplit(".", 1)[-1] for n in names}))
+        raise ValueError(f"no linear map is called {', '.join(sorted(lacking))}: this trunk has {known}")
+    return [n for n in names if not targets or n.rsplit(".", 1)[-1] in targets]
+
+
+def train_adapter(
+    trunk: PreTrainedModel,
+    codec: Codec,
+    lessons: Sequence[Lesson],
+    tuning: Tuning,
+    work: Path,
+    target: Path,
+    say: Sink = lambda line: None,
+    *,
+    base: str = "trunk",
+) -> float:
+    """Train an adapter on ``lessons`` and write it to ``target`` as a PEFT folder; return the last smoothed
+    loss (nats).
+
+    Resumes from the checkpoint in ``work``; the same seed and data give the same adapter whether or not it
+    was interrupted. The trunk is left as it was.
+
+    Raises:
+        ValueError: there are no lessons, or ``work`` holds a run with other settings.
+        FloatingPointError: the loss is not finite; the last checkpoint is kept.
+
+    """
+    if not lessons:
+        raise ValueError("no lessons: an adapter needs at least one example to learn from")
+    rows = encode_rows(codec, lessons)
+    same_settings(work, {**asdict(tuning), "lessons": len(rows)})
+    learner, was_training = Learner(trunk, tuning), trunk.training
+    frozen = {n: p.requires_grad for n, p in trunk.named_parameters()}
+    trunk.requires_grad_(False)
+    trunk.train(False)
+    bank = AdapterBank(trunk, low=torch.bfloat16)
+    try:
+        bank.add(learner.adapter(TRAINED, codec.invocation))
+        loss = _loop(trunk, bank, learner, rows, len(codec.invocation), work, say)
+    finally:
+        bank.close()
+        trunk.train(was_training)
+        for name, parameter in trunk.named_parameters():
+            parameter.requires_grad_(frozen[name])
+    save_adapter(learner.adapter(TRAINED, codec.invocation), tuning.alpha, base, target, learner.transposed)
+    return loss
+
+
+def same_settings(work: Path, settings: dict[str, Any]) -> None:
+    """Write the run's settings into ``work``, or compare them with those that are there.
+
+    Raises:
+        ValueError: they differ.
+    """
+    path, text = work / "settings.json", json.dumps(settings, indent=2, sort_keys=True)
+    if path.exists() and path.read_text() != text:
+        raise ValueError(
+            f"{work} holds a run with other settings: delete it to start again, or restore {path}"
+        )
+    work.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+def _loop(
+    trunk: PreTrainedModel,
+    bank: AdapterBank,
+    learner: Learner,
+    rows: list[Row],
+    invocation: int,
+    work: Path,
+    say: Sink,
+) -> float:
+    tuning, optimizer = learner.tuning, learner.optimizer()
+    holder = cast(PreTrainedModel, learner.module)
+    first, order = restore(holder, [optimizer], work), Order(rows, tuning.rows, tuning.seed)
+    device, running, tokens, started = next(trunk.parameters()).device, math.nan, 0, time.monotonic()
+    for step in range(first, tuning.steps):
+        batch = collate([rows[i] for i in order.batch(step)], invocation, device)
+        with torch.autocast(device.type, dtype=torch.bfloat16):
+            logits = answer_logits(trunk, batch, bank, TRAINED)
+        loss = F.cross_entropy(logits.float(), targets_of(batch))
+        value = descend(loss, learner, optimizer, step)
+        running = value if math.isnan(running) else 0.95 * running + 0.05 * value
+        tokens += int(batch.mask.sum())
+        if (step + 1) % tuning.every == 0 or step + 1 == tuning.steps:
+            checkpoint(holder, [optimizer], step + 1, work)
+            seconds = time.monotonic() - started
+            left = (tuning.steps - step - 1) * seconds / (step + 1 - first)
+            rate = f"{tokens / seconds:.0f} tokens/s, {left:.0f} s left"
+            say(f"step {step + 1}/{tuning.steps} loss {running:.4f} {rate}")
+    return running
+
+
+def descend(loss: Tensor, learner: Learner, optimizer: torch.optim.Optimizer, step: int) -> float:
+    """Take one optimizer step down ``loss`` and return its value.
+
+    Raises:
+        FloatingPointError: the loss is not finite.
+    """
+    value = loss.item()
+    if not math.isfinite(value):
+        raise FloatingPointError(f"loss is {value} at step {step}: lower the rate, then run again to resume")
+    for group in optimizer.param_groups:
+        group["lr"] = learner.tuning.rate_at(step) * group["ratio"]
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    torch.nn.utils.clip_grad_norm_(learner.module.parameters(), learner.tuning.clip)
+    optimizer.step()
+    return value

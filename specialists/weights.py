@@ -1,0 +1,72 @@
+"""Read weights from disk safely: safetensors only, every fault named with its file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ..store.errors import ArtifactError
+
+
+class WeightsError(ArtifactError):
+    """A weights file is missing, truncated, or of a kind that is not read here."""
+
+
+class AdapterFileError(WeightsError):
+    """A folder does not hold an adapter that this trunk can run."""
+
+
+PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        WeightsError: the file is missing, is not JSON, or holds no object.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise WeightsError(f"{path} is missing: restore it, or reinstall the family") from None
+    except (OSError, ValueError) as error:
+        raise WeightsError(
+            f"{path} cannot be read as JSON ({error}): restore it, or reinstall the family"
+        ) from error
+    if not isinstance(value, dict):
+        raise WeightsError(f"{path} holds {type(value).__name__}, not a JSON object: restore it")
+    return value
+
+
+def read_tensors(folder: Path, name: str) -> dict[str, Any]:
+    """Read the safetensors file ``name`` of ``folder`` onto the CPU; quantized tensors come back dequantized.
+
+    Raises:
+        WeightsError: it is missing (pickled weights in its place are named and refused), truncated or no
+            safetensors.
+
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    path = folder / name
+    if not path.is_file():
+        raise WeightsError(missing(folder, name))
+    try:
+        tensors = load_file(path)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise WeightsError(f"{path} is truncated or is not safetensors ({error}): restore it") from error
+    if (folder / "quantization.json").is_file():
+        from .improve.quantize import expand
+
+        return expand(tensors, read_json(folder / "quantization.json"), path)
+    return tensors
+
+
+def missing(folder: Path, name: str) -> str:
+    """Say that a weights file is missing, and whether a pickle lies in its place."""
+    pickled = sorted(p.name for p in folder.glob("*") if p.suffix in PICKLES)
+    if pickled:
+        return f"{folder / pickled[0]} is a pickle, which can run code when read: convert it to {name}"
+    return f"{folder / name} is missing: restore it, or reinstall the family"

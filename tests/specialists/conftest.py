@@ -1,0 +1,55 @@
+"""A tiny tokenizer and tiny random decoders, made once per session."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from tokenizers import Tokenizer
+from transformers import Qwen3Config, Qwen3ForCausalLM
+
+from pilothouse.specialists.starter.tokenizer import save_tokenizer, train_tokenizer
+
+TEXT = """Once upon a time a small boat went down the river. What is the capital of France?
+The capital is Paris.
+Add twelve and thirty. The answer is 42. Say hello in Spanish: hola, ¿qué tal? Größe, naïve, café, 你好, 🚢.
+The pilot reads the instruments, sets the course, turns the wheel and writes everything in the log."""
+
+
+@pytest.fixture(scope="session")
+def tiny_tokenizer() -> Tokenizer:
+    return train_tokenizer([TEXT] * 3, 400)
+
+
+def tiny_config(vocabulary: int) -> Qwen3Config:
+    return Qwen3Config(
+        vocab_size=vocabulary,
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=8,
+        intermediate_size=48,
+        max_position_embeddings=256,
+        tie_word_embeddings=True,
+        bos_token_id=None,
+        eos_token_id=3,
+        pad_token_id=0,
+        initializer_range=0.2,
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory, tiny_tokenizer: Tokenizer) -> Path:
+    """A Hugging Face folder of a 2-layer Qwen3 with random weights in fp32."""
+    folder = tmp_path_factory.mktemp("tiny") / "trunk"
+    torch.manual_seed(0)
+    Qwen3ForCausalLM(tiny_config(tiny_tokenizer.get_vocab_size())).save_pretrained(folder)
+    save_tokenizer(tiny_tokenizer, folder)
+    return folder
+
+
+@pytest.fixture
+def tiny_model(tiny_folder: Path) -> Qwen3ForCausalLM:
+    return Qwen3ForCausalLM.from_pretrained(tiny_folder).eval()
