@@ -69,7 +69,8 @@ def compare(rng: random.Random) -> Frame:
     key, english, german, kinds = rng.choice(COMPARED)
     nouns = noun_set(kinds)
     first = rng.choice(nouns)
-    second = rng.choice([n for n in nouns if n.kind == first.kind and n is not first])
+    others = [n for n in nouns if n is not first]
+    second = rng.choice([n for n in others if n.kind == first.kind] or others)
     dets = (
         ["the", "my", "your", "our"] if first.kind == "family" or second.kind == "family" else ["the", "this"]
     )
