@@ -14,7 +14,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
 from . import paths, sqlite
-from .errors import StoreCorruptError, StoreError, StoreVersionError
+from .errors import StoreCorruptError, StoreError, StorePlaceError, StoreVersionError
 from .tables import content, metadata
 
 # The revision that this program reads and writes: the newest in migrations/versions (a test compares them).
@@ -36,8 +36,8 @@ class Place:
     def of(cls, where: str | Path | None = None, patience: float = PATIENCE) -> Place:
         """Read a path or URL; None means PILOTHOUSE_LOG, or the data folder's `log.db`.
 
-        Raises StoreError for an unreadable URL and for an in-memory database, which no second reader could
-        open.
+        Raises StorePlaceError for an unreadable URL and for an in-memory database, which no second reader
+        could open.
         """
         given = str(where) if where is not None else paths.log_place()
         if "://" not in given:
@@ -45,7 +45,7 @@ class Place:
         try:
             url = make_url(given)
         except ArgumentError as error:
-            raise StoreError(
+            raise StorePlaceError(
                 f"the log's URL {given!r} cannot be read; write it like postgresql://…"
             ) from error
         if url.get_backend_name() == "sqlite":
@@ -55,7 +55,7 @@ class Place:
     @classmethod
     def _file(cls, name: str, patience: float) -> Place:
         if name in ("", ":memory:"):
-            raise StoreError("the log cannot live in memory: readers are other processes; name a file")
+            raise StorePlaceError("the log cannot live in memory: readers are other processes; name a file")
         path = Path(name).expanduser().absolute()
         return cls(path, f"sqlite:///{path}", patience)
 
@@ -81,7 +81,9 @@ class Place:
         try:
             return create_engine(self.url)
         except (SQLAlchemyError, ImportError) as error:
-            raise StoreError(f"the log {self.name} cannot be opened: {error}; install its driver") from error
+            raise StorePlaceError(
+                f"the log {self.name} cannot be opened: {error}; install its driver"
+            ) from error
 
     @contextlib.contextmanager
     def plainly(self) -> Iterator[None]:

@@ -75,8 +75,14 @@ class StoreCorruptError(StoreError):
     """The file is damaged, or is no log at all."""
 
 
+class StorePlaceError(StoreError):
+    """There can be no log at that place: it is a folder, or lies below a file, or no place at all."""
+
+
 class StoreMissingError(StoreError):
-    """There is no log at that path, or it cannot be one (a folder, an unreachable place)."""
+    """There is no log at that path yet."""
+
+    exit_code = 3
 
 
 class StoreVersionError(StoreError):

@@ -24,6 +24,7 @@ from .errors import (
     StoreFullError,
     StoreLockedError,
     StoreMissingError,
+    StorePlaceError,
     StoreReadOnlyError,
 )
 
@@ -44,20 +45,25 @@ _TRIGGERS = {
 def prepare_file(path: Path) -> None:
     """Make the log's folder and an empty file that only its owner may read; an existing file stays as it is.
 
-    Raises StoreMissingError when `path` cannot be a file, StoreReadOnlyError when it may not be written.
+    Raises StorePlaceError when `path` cannot be a file, StoreReadOnlyError when it may not be written.
     """
-    if path.is_dir():
-        raise StoreMissingError(f"the log {path} is a folder; name a file, for example {path / 'log.db'}")
+    refuse_folder(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
     except (NotADirectoryError, FileExistsError) as error:
-        raise StoreMissingError(
+        raise StorePlaceError(
             f"the log {path} cannot be made: {error.filename} is a file where a folder is needed; "
             "name another place with --log or PILOTHOUSE_LOG"
         ) from error
     except OSError as error:
         raise _os_error(path, error) from error
+
+
+def refuse_folder(path: Path) -> None:
+    """Raise StorePlaceError for a folder."""
+    if path.is_dir():
+        raise StorePlaceError(f"the log {path} is a folder; name a file, for example {path / 'log.db'}")
 
 
 def _os_error(path: Path, error: OSError) -> StoreError:
@@ -114,11 +120,11 @@ def reading_engine(path: Path, patience: float) -> Engine:
 
     Raises StoreMissingError when there is no such file.
     """
-    if path.is_dir() or not path.exists():
-        kind = "is a folder" if path.is_dir() else "does not exist"
+    refuse_folder(path)
+    if not path.exists():
         raise StoreMissingError(
-            f"the log {path} {kind}; it is made by the first answer. Another one is named with --log or "
-            "PILOTHOUSE_LOG"
+            f"the log {path} does not exist yet: the first answer makes it; another one is named with "
+            "--log or PILOTHOUSE_LOG"
         )
     uri = f"sqlite:///file:{_quoted(path)}?mode=ro{_frozen(path)}&uri=true"
     engine = create_engine(uri, poolclass=NullPool, connect_args={"timeout": patience})
@@ -205,6 +211,7 @@ def scrub(connection: Connection) -> bool:
     driver = connection.connection.dbapi_connection
     assert driver is not None
     driver.execute("INSERT INTO content_words(content_words) VALUES ('optimize')")
+    driver.execute("PRAGMA busy_timeout = 500")  # a reader may stay for minutes; do not wait for it
     busy, _, _ = driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
     return not busy
 
@@ -243,7 +250,7 @@ def explained(error: DBAPIError | sqlite3.Error, path: Path, patience: float) ->
             "then try again"
         )
     if code.startswith("SQLITE_CANTOPEN"):
-        return _read_only(path) if path.exists() else StoreMissingError(f"the log {path} cannot be opened")
+        return _read_only(path) if path.exists() else StorePlaceError(f"the log {path} cannot be opened")
     return StoreError(f"the log {path} failed: {cause}; try again, and run `pilothouse log verify`")
 
 

@@ -63,7 +63,12 @@ def ask() -> Callable[..., Request]:
 def part() -> Part:
     """A part with something in every field."""
     decision = Decision(
-        chosen="arithmetic", propensity=0.9, lam=0.1, threshold=0.3, reason="highest utility", policy_hash="ab" * 32
+        chosen="arithmetic",
+        propensity=0.9,
+        lam=0.1,
+        threshold=0.3,
+        reason="highest utility",
+        policy_hash="ab" * 32,
     )
     generation = Generation(
         specialist="arithmetic",
@@ -79,7 +84,9 @@ def part() -> Part:
         prompt="What is 12 + 5?",
         answer="17",
         readings=(
-            Reading(probe="harm", site="layer4.last", score=-3.0, probability=0.05, threshold=0.5, fired=False),
+            Reading(
+                probe="harm", site="layer4.last", score=-3.0, probability=0.05, threshold=0.5, fired=False
+            ),
         ),
         candidates=(
             Candidate(specialist="arithmetic", p_correct=0.97, cost=1.0, utility=0.87),
