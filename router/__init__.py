@@ -1,1 +1,1 @@
-"""Pilothouse: router."""
+"""Locate and decide: taps on hidden states, features, probes, the routing policy, steering."""

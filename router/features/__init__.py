@@ -1,1 +1,1 @@
-"""Pilothouse: features."""
+"""Sparse dictionaries of the residual stream: load, train, label."""

@@ -1,1 +1,1 @@
-"""Pilothouse: probes."""
+"""Linear probes on hidden states: fit, calibrate, read."""
