@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -15,6 +14,7 @@ from . import sqlite
 from .compare import Difference, differences
 from .database import HEAD, PATIENCE, Place, ensure_schema, matching, revision
 from .errors import NotFoundError, UsageError
+from .printable import json_text
 from .reading import pages
 from .records import Count, Frozen, Page, Probability, Status, Time
 from .stats import Stats, count
@@ -163,7 +163,7 @@ class Audit:
         written = 0
         for page in self.pages(wanted):
             body = page if texts else without_texts(page)
-            out.write(json.dumps(body.model_dump(mode="json"), ensure_ascii=False) + "\n")
+            out.write(json_text(body.model_dump(mode="json")) + "\n")
             written += 1
         return written
 

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import unicodedata
+import json
+import re
+from typing import Any
 
-# Control characters, lone surrogates, line and paragraph separators.
-_HOSTILE = frozenset({"Cc", "Cs", "Zl", "Zp"})
-# Marks that reorder the text around them (Unicode TR 9).
-_REORDERING = frozenset(map(chr, (0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))))
+# Above ASCII: control characters, marks that reorder the text around them (Unicode TR 9), line and paragraph
+# separators, lone surrogates. Their code points, because a linter and a reader should see them.
+_BEYOND = r"\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff"
+_HOSTILE = re.compile(rf"[\u0000-\u001f{_BEYOND}]")
+_HOSTILE_IN_JSON = re.compile(f"[{_BEYOND}]")  # JSON escapes the rest itself
 
 
 def visible(text: str, keep: str = "\n\t") -> str:
     r"""Return `text` with control and reordering characters written out (`\x1b`, `\u202e`), save those in
-    `keep`.
-    """
-    return "".join(char if char in keep or not _hostile(char) else _written(char) for char in text)
+    `keep`."""
+    return _HOSTILE.sub(lambda found: found[0] if found[0] in keep else _written(found[0]), text)
 
 
 def one_line(text: str, width: int) -> str:
@@ -23,8 +25,10 @@ def one_line(text: str, width: int) -> str:
     return line if len(line) <= width else line[: width - 1] + "…"
 
 
-def _hostile(char: str) -> bool:
-    return char in _REORDERING or unicodedata.category(char) in _HOSTILE
+def json_text(value: Any, indent: int | None = None) -> str:
+    """Return `value` as JSON that is readable in any script and holds no hostile character as it is."""
+    text = json.dumps(value, ensure_ascii=False, indent=indent)
+    return _HOSTILE_IN_JSON.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def _written(char: str) -> str:

@@ -67,18 +67,18 @@ class _Tally:
 
 
 def count(pages: Iterable[Page], size: int) -> Stats:
-    """Sum up `pages`; `size` is the log's size in bytes."""
+    """Sum up `pages`, which come oldest first; `size` is the log's size in bytes."""
     statuses: dict[str, int] = {}
     tallies: dict[str, _Tally] = {}
     latencies: list[float] = []
     threads: set[str] = set()
-    times: list[str] = []
+    first = last = None
     multi = outcomes = erased = 0
     for page in pages:
         record = page.record
         statuses[record.status] = statuses.get(record.status, 0) + 1
         threads.add(record.thread_id)
-        times = [min([*times, record.created_at]), max([*times, record.created_at])]
+        first, last = first or record.created_at, record.created_at
         multi += len(record.parts) > 1
         outcomes += len(page.outcomes)
         erased += page.erased_at is not None
@@ -89,8 +89,8 @@ def count(pages: Iterable[Page], size: int) -> Stats:
         records=sum(statuses.values()),
         statuses=dict(sorted(statuses.items())),
         threads=len(threads),
-        first=times[0] if times else None,
-        last=times[1] if times else None,
+        first=first,
+        last=last,
         multi_part=multi,
         outcomes=outcomes,
         erased=erased,

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from ...store.errors import PilothouseError, UsageError, VerifyError
-from ...store.printable import one_line, visible
+from ...store.printable import json_text, one_line, visible
 from ...store.records import Frozen, Status, normal_time
 
 if TYPE_CHECKING:  # imported when a verb runs, so that `--help` does not wait for it
@@ -25,7 +24,7 @@ app = typer.Typer(
 )
 
 Log = Annotated[str | None, typer.Option("--log", metavar="PATH", help="The log's file or URL.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON (lists: JSON Lines).")]
 Name = Annotated[str, typer.Argument(metavar="ID", help="An id, its first or last characters, or 'last'.")]
 StatusOption = Annotated[Status | None, typer.Option(help="Only records that ended so.")]
 Specialist = Annotated[str | None, typer.Option(help="Only records that this specialist answered.")]
@@ -63,7 +62,7 @@ def list_records(
         start = audit.resolve(before) if before is not None else None
         rows = audit.summaries(wanted, limit=limit, before=start)
     if as_json:
-        _print_json([row.model_dump(mode="json") for row in rows])
+        _print_lines(rows)
     else:
         _table(("id", "asked", "status", "specialist", "P", "ms", "prompt"), [_cells(row) for row in rows])
 
@@ -178,7 +177,7 @@ def diff(
     with _audit(log) as audit:
         found = audit.diff(left, right, every=every)
     if as_json:
-        _print_json([row.model_dump(mode="json") for row in found])
+        _print_lines(found)
         return
     if not found:
         typer.echo("the two records do not differ", err=True)
@@ -336,5 +335,11 @@ def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     Console().print(table)
 
 
+def _print_lines(rows: Iterable[Frozen]) -> None:
+    """JSON Lines: one object a line, for lists."""
+    for row in rows:
+        typer.echo(json_text(row.model_dump(mode="json")))
+
+
 def _print_json(value: Any) -> None:
-    typer.echo(json.dumps(value, ensure_ascii=False, indent=2 if sys.stdout.isatty() else None))
+    typer.echo(json_text(value, indent=2 if sys.stdout.isatty() else None))
