@@ -285,14 +285,18 @@ def train_adapter(
     same_settings(work, {**asdict(tuning), "lessons": len(rows)})
     learner, was_training = Learner(trunk, tuning), trunk.training
     frozen = {n: p.requires_grad for n, p in trunk.named_parameters()}
+    attention = str(trunk.config._attn_implementation)
     trunk.requires_grad_(False)
     trunk.train(False)
+    # On CPU the fused attention has a slow backward pass: plain products make a step 1.5 times as fast.
+    trunk.set_attn_implementation("eager" if trunk.device.type == "cpu" else attention)
     bank = AdapterBank(trunk, low=torch.bfloat16)
     try:
         bank.add(learner.adapter(TRAINED, codec.invocation))
         loss = _loop(trunk, bank, learner, rows, len(codec.invocation), work, say)
     finally:
         bank.close()
+        trunk.set_attn_implementation(attention)
         trunk.train(was_training)
         for name, parameter in trunk.named_parameters():
             parameter.requires_grad_(frozen[name])
