@@ -88,11 +88,13 @@ class Place:
     @contextlib.contextmanager
     def plainly(self) -> Iterator[None]:
         """Tell the database's errors as StoreError."""
+        if self.path is not None:
+            with sqlite.told_plainly(self.path, self.patience):
+                yield
+            return
         try:
             yield
         except DBAPIError as error:
-            if self.path is not None:
-                raise sqlite.explained(error, self.path, self.patience) from error
             raise StoreError(f"the log {self.name} failed: {error.orig}; try again") from error
 
 

@@ -7,6 +7,7 @@ No other file of the product holds SQL of SQLite's own.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sqlite3
 import time
@@ -67,9 +68,11 @@ def refuse_folder(path: Path) -> None:
 
 
 def _os_error(path: Path, error: OSError) -> StoreError:
-    if isinstance(error, PermissionError) or error.strerror == "Read-only file system":
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return _read_only(path)
-    return StoreError(
+    if error.errno == errno.ENOSPC:
+        return _full(path)
+    return StorePlaceError(
         f"the log {path} cannot be opened: {error.strerror}; name another place with --log or PILOTHOUSE_LOG"
     )
 
@@ -79,6 +82,10 @@ def _read_only(path: Path) -> StoreReadOnlyError:
         f"the log {path} cannot be written: the file, its folder or its disk is read-only; make it writable, "
         "or name another log with --log or PILOTHOUSE_LOG"
     )
+
+
+def _full(path: Path) -> StoreFullError:
+    return StoreFullError(f"the disk that holds the log {path} is full; free some space and try again")
 
 
 def writing_engine(path: Path, patience: float) -> Engine:
@@ -175,6 +182,11 @@ def strip(connection: Connection) -> None:
         connection.exec_driver_sql(f"DROP TRIGGER IF EXISTS {name}")
 
 
+def foreign_keys(driver: Any, checked: bool) -> None:
+    """Switch the check of references on a raw connection; inside a transaction SQLite ignores this."""
+    driver.execute(f"PRAGMA foreign_keys = {'ON' if checked else 'OFF'}")
+
+
 def check_foreign_keys(connection: Connection) -> bool:
     """Whether every reference has its row; a migration runs with the check off and asks at its end."""
     return connection.exec_driver_sql("PRAGMA foreign_key_check").first() is None
@@ -228,10 +240,10 @@ def told_plainly(path: Path, patience: float) -> Iterator[None]:
     try:
         yield
     except (DBAPIError, sqlite3.Error) as error:
-        raise explained(error, path, patience) from error
+        raise _explained(error, path, patience) from error
 
 
-def explained(error: DBAPIError | sqlite3.Error, path: Path, patience: float) -> StoreError:
+def _explained(error: DBAPIError | sqlite3.Error, path: Path, patience: float) -> StoreError:
     """The StoreError that says what SQLite's error means for the user."""
     cause = error.orig if isinstance(error, DBAPIError) else error
     code = str(getattr(cause, "sqlite_errorname", ""))
@@ -243,7 +255,7 @@ def explained(error: DBAPIError | sqlite3.Error, path: Path, patience: float) ->
     if code.startswith(("SQLITE_READONLY", "SQLITE_PERM")):
         return _read_only(path)
     if code.startswith("SQLITE_FULL"):
-        return StoreFullError(f"the disk that holds the log {path} is full; free some space and try again")
+        return _full(path)
     if code.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
         return StoreCorruptError(
             f"the log {path} is damaged or is no log ({cause}); move it away or restore a copy, "
@@ -252,8 +264,3 @@ def explained(error: DBAPIError | sqlite3.Error, path: Path, patience: float) ->
     if code.startswith("SQLITE_CANTOPEN"):
         return _read_only(path) if path.exists() else StorePlaceError(f"the log {path} cannot be opened")
     return StoreError(f"the log {path} failed: {cause}; try again, and run `pilothouse log verify`")
-
-
-def foreign_keys(driver: Any, checked: bool) -> None:
-    """Switch the check of references on a raw connection; inside a transaction SQLite ignores this."""
-    driver.execute(f"PRAGMA foreign_keys = {'ON' if checked else 'OFF'}")

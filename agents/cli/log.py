@@ -8,11 +8,11 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ...store.errors import PilothouseError, UsageError, VerifyError
+from ...store.errors import UsageError, VerifyError
 from ...store.printable import json_text, one_line, visible
 from ...store.records import Frozen, Status, normal_time
 
@@ -215,21 +215,11 @@ def forget(
         typer.echo("a reader is at work: old copies leave the write-ahead log when it ends", err=True)
 
 
-@contextlib.contextmanager
-def _audit(log: str | None) -> Iterator[Audit]:
-    """The log, opened for reading; our errors end the program plainly."""
+def _audit(log: str | None) -> Audit:
+    """The log, opened for reading."""
     from ...store.audit import Audit
 
-    try:
-        with Audit.open(log) as audit:
-            yield audit
-    except PilothouseError as error:
-        _fail(error)
-
-
-def _fail(error: PilothouseError) -> NoReturn:
-    typer.echo(f"pilothouse: {visible(str(error), keep='')}", err=True)
-    raise typer.Exit(error.exit_code)
+    return Audit.open(log)
 
 
 def _filter(

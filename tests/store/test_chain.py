@@ -71,6 +71,21 @@ def test_every_changed_field_is_found(
     assert broken.sequence == (5 if column == "sequence" else 4)
 
 
+def test_a_row_changed_with_its_hash_breaks_the_next_one(
+    filled: list[str], log: Path, audit: Audit, tamper: Tamper
+) -> None:
+    tamper("UPDATE events SET status = 'failed' WHERE sequence = 4")
+    with closing(sqlite3.connect(log)) as connection, connection:
+        connection.row_factory = sqlite3.Row
+        row = dict(connection.execute("SELECT * FROM events WHERE sequence = 4").fetchone())
+        after = seal(row["prev_hash"], row)
+        connection.execute("UPDATE events SET row_hash = ? WHERE sequence = 4", (after,))
+    broken = audit.verify().broken
+    assert broken is not None
+    assert broken.sequence == 5
+    assert "does not follow" in broken.reason
+
+
 def test_a_removed_row_is_found(filled: list[str], audit: Audit, tamper: Tamper) -> None:
     tamper("DELETE FROM events WHERE sequence = 3")
     broken = audit.verify().broken

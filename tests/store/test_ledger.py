@@ -1,6 +1,7 @@
 """The write side: what is acknowledged is there, whole, once."""
 
 import asyncio
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -8,11 +9,13 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
 from pilothouse.store.audit import Audit
 from pilothouse.store.errors import NotFoundError, StoreClosedError
+from pilothouse.store.events import append
 from pilothouse.store.ledger import Ledger
+from pilothouse.store.payloads import plain
 from pilothouse.store.records import Artifact, Message, Outcome, Part, Request, new_id
 
 Ask = Callable[..., Request]
@@ -106,6 +109,25 @@ def test_one_callers_fault_is_not_its_neighbours(ledger: Ledger, audit: Audit, a
         bad.result()
     assert [f.result() for f in closing] == list(range(21, 41))
     assert audit.verify().ok
+
+
+def test_a_job_that_fails_half_way_leaves_nothing(ledger: Ledger, audit: Audit, ask: Ask) -> None:
+    def half_way(connection: Connection) -> None:
+        append(connection, plain("outcome", "r", "t", "", {"verdict": "half"}))
+        raise RuntimeError("half way")
+
+    ready = threading.Event()
+    blocker = ledger._writer.submit(lambda _: ready.wait(10))  # so that the next three share a commit
+    before = ledger.begin_soon(ask("before"))
+    failing = ledger._writer.submit(half_way)
+    after = ledger.begin_soon(ask("after"))
+    ready.set()
+    with pytest.raises(RuntimeError, match="half way"):
+        failing.result()
+    assert blocker.result()
+    assert [row.id for row in audit.summaries()] == [after.result(), before.result()]
+    found = audit.verify()
+    assert (found.ok, found.rows) == (True, 2)
 
 
 def test_waiting_jobs_share_a_commit(ledger: Ledger, ask: Ask) -> None:

@@ -6,17 +6,22 @@ import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
-from click.testing import Result
-from typer.testing import CliRunner
 
-from pilothouse.agents.cli.log import app
+from pilothouse.agents.cli.main import main
 from pilothouse.store.audit import Audit
 from pilothouse.store.ledger import Ledger
 from pilothouse.store.records import Artifact, Outcome, Part, Request
 
-Run = Callable[..., Result]
+
+class Done(NamedTuple):
+    """What a command left behind."""
+
+    exit_code: int
+    stdout: str
+    stderr: str
 
 
 class Terminal(io.StringIO):
@@ -26,13 +31,23 @@ class Terminal(io.StringIO):
         return True
 
 
-HOSTILE = "\x1b[2J\x1b]0;owned\x07 \x9b31m\u202e right to left"
+Run = Callable[..., Done]
+HOSTILE = "\x1b[2J\x1b]0;owned\x07 \x9b31m \u202e right to left"
 
 
 @pytest.fixture
-def run(log: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+def run(log: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run `pilothouse log ...` as the console script does."""
     monkeypatch.setenv("PILOTHOUSE_LOG", str(log))
-    return lambda *command: CliRunner().invoke(app, command)
+
+    def invoke(*command: str) -> Done:
+        monkeypatch.setattr("sys.argv", ["pilothouse", "log", *command])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as end:
+            main()
+        return Done(int(end.value.code or 0), *capsys.readouterr())
+
+    return invoke
 
 
 @pytest.fixture
@@ -56,8 +71,8 @@ def record(ledger: Ledger, ask: Callable[..., Request], part: Part, weights: Art
 def test_nothing_hostile_reaches_the_terminal(record: str, run: Run, command: list[str]) -> None:
     done = run(*command)
     assert done.exit_code == 0
-    assert not set(done.output) & {"\x1b", "\x07", "\x9b"}
-    assert "\u202e" not in done.output
+    assert not set(done.stdout) & {"\x1b", "\x07", "\x9b"}
+    assert "\u202e" not in done.stdout
 
 
 def test_the_page_tells_the_whole_decision(record: str, run: Run) -> None:
