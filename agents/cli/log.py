@@ -286,8 +286,9 @@ def _cells(row: Summary) -> tuple[str, ...]:
     status = f"{row.status} (dead)" if row.orphaned else row.status
     belief = f"{row.p_correct:.2f}" if row.p_correct is not None else ""
     prompt = one_line(row.prompt, 60) if row.prompt is not None else "(not kept)"
+    # the end of an id names the record too, and leaves room for the prompt
     return (
-        row.id,
+        row.id[-8:] if sys.stdout.isatty() else row.id,
         row.created_at[:19],
         status,
         "+".join(row.specialists),
