@@ -51,8 +51,8 @@ FILES = {
     "presidents_birth_year": "president-birth",
     "presidents_election_year": "president-election",
 }
-CAP = 160  # subjects of one long relation: a small model needs to see each of them often
-LIMITS = {"sport": 320, "maker": 240, "landmark-country": 240}
+CAP = 64  # subjects of one long relation: a small model needs to see each of them often
+LIMITS = {"sport": 96, "maker": 96, "landmark-country": 110}
 TARGETS = ("capital", "language", "currency", "largest-city", "continent")
 BRIDGE_FACTS = {"landmark": "landmark-country", "food": "food-country"}
 TWO_HOP_SHARE = 0.25

@@ -112,7 +112,7 @@ def _tales(data: Path, part: str) -> tuple[str, ...]:
 
 
 @lru_cache(maxsize=8)
-def _requests(data: Path, name: str) -> tuple[str, ...]:
+def requests(data: Path, name: str) -> tuple[str, ...]:
     """Return the instructions of a request file, short ones."""
     path = required(data, f"{REQUESTS}/{name}")
     raw = path.read_bytes()
@@ -146,7 +146,7 @@ def inject(attack: str, context: str, override: str, rng: random.Random) -> str:
     return f"{head}{stop}{hidden} {tail}" if stop else f"{context} {hidden}"
 
 
-def _injections(data: Path, split: Split, count: int, rng: random.Random) -> list[str]:
+def injections(data: Path, split: Split, count: int, rng: random.Random) -> list[str]:
     attacks = _share(_bipia(data, "test" if split == "test" else "train")[0], split)
     overrides, carriers = template_pool(OVERRIDES, split), _carriers(data, split)
     if not attacks or not carriers:
@@ -166,7 +166,7 @@ def _safe(data: Path, split: Split, count: int, rng: random.Random) -> list[str]
     """Mix personal messages, harmless requests and carrier text without an attack."""
     ham = [t for t, label in _sms(data) if label == "safe" and row_split(t) == split]
     asked = _share(
-        _requests(data, "harmless_val.json.gz" if split == "test" else "harmless_train.json.gz"), split
+        requests(data, "harmless_val.json.gz" if split == "test" else "harmless_train.json.gz"), split
     )
     part = count * 2 // 5
     return (
@@ -186,12 +186,12 @@ def examples(split: Split, count: int, seed: int, data: Path | None) -> list[Exa
     data = _needed(data)
     rng = random.Random(f"screening/{split}/{seed}")
     want = {label: round(share * count) for label, share in SHARES.items()}
-    harmful = _share(_requests(data, "harmful_val.json" if split == "test" else "harmful_train.json"), split)
+    harmful = _share(requests(data, "harmful_val.json" if split == "test" else "harmful_train.json"), split)
     spam = [t for t, label in _sms(data) if label == "spam" and row_split(t) == split]
     texts = {
         "safe": _safe(data, split, want["safe"], rng),
         "spam": _cycled(spam, want["spam"], rng),
-        "injection": _injections(data, split, want["injection"], rng),
+        "injection": injections(data, split, want["injection"], rng),
         "harmful": _cycled(harmful, want["harmful"], rng),
     }
     rows = [(text, label) for label, held in texts.items() for text in held]

@@ -1,0 +1,97 @@
+"""Token streams for the trunk: plain English, teacher stories, and chats of every skill, each in one ``NAME.npy`` file."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from tokenizers import Tokenizer
+
+from .skills import arithmetic, emotion, facts, helpdesk, screening, sources, stories, translate, words
+from .skills.example import Example, Split
+from .tokenizer import ASSISTANT, END, USER
+
+SKILLS = {
+    "arithmetic": arithmetic.examples,
+    "facts": facts.examples,
+    "translate": translate.examples,
+    "emotion": emotion.examples,
+    "screening": screening.examples,
+    "words": words.examples,
+    "stories": stories.examples,
+    "help": helpdesk.examples,
+}
+STORY_BREAK = "\n<|endoftext|>\n"
+CHUNK = 512
+
+
+def chat_text(example: Example) -> str:
+    """Write an example as the chat the model is trained on, earlier turns first."""
+    turns = [*example.history, (example.prompt, example.answer)]
+    return "".join(f"{USER}{ask}{END}{ASSISTANT}{reply}{END}" for ask, reply in turns)
+
+
+def draw(skill: str, split: Split, count: int, seed: int, data: Path) -> list[Example]:
+    """Draw ``count`` examples of a skill (fewer where its data is finite).
+
+    Raises:
+        KeyError: no such skill.
+    """
+    return SKILLS[skill](split, count, seed, data)
+
+
+def encode(texts: Iterable[str], tokenizer: Tokenizer, limit: int, *, close: bool) -> np.ndarray:
+    """Encode texts one after another to at most ``limit`` token ids (uint16); ``close`` ends each with the end token."""
+    end = [tokenizer.token_to_id(END)] if close else []
+    ids: list[int] = []
+    for chunk in _chunks(texts):
+        for encoding in tokenizer.encode_batch(chunk):
+            ids += encoding.ids + end
+        if len(ids) >= limit:
+            break
+    return np.array(ids[:limit], dtype=np.uint16)
+
+
+def _chunks(texts: Iterable[str]) -> Iterator[list[str]]:
+    source = iter(texts)
+    while chunk := list(islice(source, CHUNK)):
+        yield chunk
+
+
+def _story_texts(path: Path) -> list[str]:
+    return [story for story in path.read_text().split(STORY_BREAK) if story.strip()]
+
+
+def instruction_chats(data: Path, longest: int = 600) -> Iterator[str]:
+    """Yield short general instructions with their answers, as chats."""
+    for prompt, completion in sources.instructions(data):
+        if len(prompt) + len(completion) <= longest:
+            yield f"{USER}{prompt.strip()}{END}{ASSISTANT}{completion.strip()}{END}"
+
+
+def write_streams(
+    folder: Path, data: Path, tokenizer: Tokenizer, tokens: dict[str, int], seed: int, skills: Sequence[str]
+) -> dict[str, int]:
+    """Write one stream a source and return its length in tokens.
+
+    ``tokens`` gives the budget of ``english``, ``tales`` (the teacher's stories), ``instructions`` and each skill.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lengths = {}
+    for name, budget in tokens.items():
+        if name in skills:
+            rows = draw(name, "train", budget // 12, seed, data)
+            random.Random(seed).shuffle(rows)
+            stream = encode(map(chat_text, rows), tokenizer, budget, close=False)
+        elif name == "tales":
+            stream = encode(_story_texts(data / "stories.txt"), tokenizer, budget, close=True)
+        elif name == "instructions":
+            stream = encode(instruction_chats(data), tokenizer, budget, close=False)
+        else:
+            stream = encode(sources.english_text(data), tokenizer, budget, close=True)
+        np.save(folder / f"{name}.npy", stream)
+        lengths[name] = len(stream)
+    return lengths

@@ -1,0 +1,139 @@
+"""Recipe steps that make the trunk: teacher stories, tokenizer, token streams, pretraining."""
+
+from __future__ import annotations
+
+import gzip
+import random
+import time
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from tokenizers import Tokenizer
+from transformers import Qwen3Config, Qwen3ForCausalLM
+
+from ..improve.pretrain import Schedule, Stage, Streams, pretrain
+from . import corpus
+from .skills import sources, translate
+from .teacher import Teacher
+from .tokenizer import END, PAD, save_tokenizer, train_tokenizer
+from .work import Work
+
+STORIES = 6144
+VOCABULARY = 6144
+STREAM_TOKENS = {
+    "english": 11_000_000,
+    "tales": 1_000_000,
+    "instructions": 600_000,
+    "arithmetic": 4_000_000,
+    "translate": 2_500_000,
+    "facts": 2_000_000,
+    "words": 1_200_000,
+    "stories": 1_000_000,
+    "emotion": 800_000,
+    "screening": 1_000_000,
+}
+ENGLISH = Stage("english", 3_276_800, {"english": 1.0})
+MIXED = Stage(
+    "mixed",
+    11_059_200,
+    {
+        "arithmetic": 0.26,
+        "translate": 0.17,
+        "facts": 0.13,
+        "words": 0.07,
+        "emotion": 0.06,
+        "screening": 0.05,
+        "stories": 0.07,
+        "tales": 0.08,
+        "english": 0.08,
+        "instructions": 0.03,
+    },
+)
+TRUNK = Schedule(rows=16, length=256, rate=3e-3, warmup=100, decay=0.3, every=20, stages=(ENGLISH, MIXED))
+
+
+def sample_stories(work: Work) -> None:
+    """Sample the teacher's stories into ``data/stories.txt``; finished batches survive a kill."""
+    teacher, done = Teacher(work.data / "models" / "tinystories-ple-c3M"), 0
+    part, target = work.sources / "stories.part", work.sources / "stories.txt"
+    begun = time.monotonic()
+    with part.open("w") as out:
+        for batch in teacher.stories(STORIES, seed=17 + work.seed, length=288):
+            out.writelines(story + corpus.STORY_BREAK for story in batch)
+            done += 256
+            seconds = (time.monotonic() - begun) / done * (STORIES - done)
+            work.say(f"teacher stories {min(done, STORIES)}/{STORIES}, {seconds / 60:.0f} min left")
+    part.replace(target)
+
+
+def tokenizer_texts(work: Work) -> Iterator[str]:
+    """Yield the tokenizer's training text: English of all sources, teacher stories, messages, three other languages."""
+    documents = list(islice(sources.english_text(work.sources), 12_556))
+    yield from random.Random(work.seed).sample(documents, min(1500, len(documents)))
+    yield (work.sources / "stories.txt").read_text().replace(corpus.STORY_BREAK, "\n")
+    yield gzip.open(work.sources / "emotion_misinfo/goemotions_single_label/train.tsv.gz", "rt").read()
+    for language in ("fr", "es", "de"):
+        yield "\n".join(translate.monolingual(language, 8000, work.seed))
+
+
+def make_tokenizer(work: Work) -> None:
+    """Train and save the tokenizer."""
+    save_tokenizer(train_tokenizer(tokenizer_texts(work), VOCABULARY), work.path("tokenizer"))
+
+
+def tokenizer_of(work: Work) -> Tokenizer:
+    """Load the tokenizer that this run trained."""
+    return Tokenizer.from_file(str(work.path("tokenizer", "tokenizer.json")))
+
+
+def make_streams(work: Work) -> None:
+    """Write the token streams."""
+    lengths = corpus.write_streams(
+        work.path("streams"), work.sources, tokenizer_of(work), STREAM_TOKENS, work.seed, tuple(corpus.SKILLS)
+    )
+    work.say("tokens: " + ", ".join(f"{name} {count:,}" for name, count in lengths.items()))
+
+
+def trunk_config(tokenizer: Tokenizer) -> Qwen3Config:
+    """The trunk's shape: 8.26 million parameters, width 256, 8 layers, 8 heads on 4 key-value heads."""
+    return Qwen3Config(
+        vocab_size=tokenizer.get_vocab_size(),
+        hidden_size=256,
+        num_hidden_layers=8,
+        num_attention_heads=8,
+        num_key_value_heads=4,
+        head_dim=32,
+        intermediate_size=832,
+        max_position_embeddings=1024,
+        tie_word_embeddings=True,
+        rope_parameters={"rope_type": "default", "rope_theta": 10000.0},
+        bos_token_id=None,
+        eos_token_id=tokenizer.token_to_id(END),
+        pad_token_id=tokenizer.token_to_id(PAD),
+    )
+
+
+def train_trunk(work: Work) -> None:
+    """Pretrain the trunk and save it as a bf16 Hugging Face folder."""
+    torch.manual_seed(work.seed)
+    model = Qwen3ForCausalLM(trunk_config(tokenizer_of(work)))
+    pretrain(model, Streams(work.path("streams")), TRUNK, work.path("trunk.run"), work.say)
+    save_trunk(work)
+
+
+def save_trunk(work: Work) -> None:
+    """Round the last checkpoint to bf16 and write it with its tokenizer as ``trunk/``."""
+    model = Qwen3ForCausalLM(trunk_config(tokenizer_of(work)))
+    model.load_state_dict(load_file(work.path("trunk.run", "weights.safetensors")), strict=False)
+    model.to(torch.bfloat16).save_pretrained(work.path("trunk"))
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        copy_file(work.path("tokenizer", name), work.path("trunk", name))
+
+
+def copy_file(source: Path, target: Path) -> None:
+    """Copy one file, making the target's folder."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_bytes(source.read_bytes())

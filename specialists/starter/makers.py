@@ -1,0 +1,141 @@
+"""Recipe steps that make the specialists: activated-LoRA adapters over the trunk, and what each really answers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from transformers import AutoModelForCausalLM, PreTrainedModel
+
+from ..adapters import AdapterBank
+from ..improve.answering import answer_all
+from ..improve.finetune import Tuning, train_adapter
+from ..tokenizing import ChatCodec
+from . import corpus
+from .skills import freeform, outside
+from .skills.example import Example, Split
+from .skills.grading import correct
+from .work import Work
+
+
+@dataclass(frozen=True)
+class Course:
+    """What one adapter learns from: how many lessons, and its tuning."""
+
+    lessons: int
+    tuning: Tuning
+    longest: int
+
+
+COURSES = {
+    "arithmetic": Course(60_000, Tuning(rank=32, steps=560, rate=2e-3, rows=64), 160),
+    "facts": Course(60_000, Tuning(rank=32, steps=700, rate=3e-3, rows=64), 24),
+    "translate": Course(60_000, Tuning(rank=32, steps=600, rate=2e-3, rows=64), 40),
+    "emotion": Course(20_000, Tuning(rank=16, steps=350, rate=1.5e-3, rows=64), 6),
+    "screening": Course(20_000, Tuning(rank=16, steps=300, rate=1.5e-3, rows=64), 6),
+    "words": Course(40_000, Tuning(rank=32, steps=500, rate=2e-3, rows=64), 40),
+    "stories": Course(8_000, Tuning(rank=16, steps=220, rate=1e-3, rows=32), 110),
+}
+
+
+def open_trunk(work: Work) -> tuple[PreTrainedModel, ChatCodec]:
+    """Load the finished trunk in float32, with its chat codec."""
+    model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(work.path("trunk"), dtype="float32")
+    return model.eval(), ChatCodec.load(work.path("trunk"))
+
+
+def train_specialist(work: Work, name: str) -> None:
+    """Train the adapter ``name`` into ``adapters/NAME``."""
+    model, codec = open_trunk(work)
+    course = COURSES[name]
+    lessons = corpus.draw(name, "train", course.lessons, work.seed + 1, work.sources)
+    train_adapter(
+        model,
+        codec,
+        [lesson for lesson in lessons if lesson.answer],
+        course.tuning,
+        work.path("adapters.run", name),
+        work.path("adapters", name),
+        lambda line: work.say(f"{name}: {line}"),
+    )
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One specialist's real answer to one example, judged."""
+
+    specialist: str
+    example: Example
+    answer: str
+    mean_logprob: float
+    correct: bool
+
+
+def judge(model: PreTrainedModel, codec: ChatCodec, name: str, examples: Sequence[Example], bank: AdapterBank | None,
+          max_tokens: int, work: Work | None = None) -> list[Outcome]:
+    """Let one specialist (or, without a bank, the bare trunk) answer every example greedily, and judge the answers."""
+    prompts = [codec.encode_prompt(e.prompt, e.history) for e in examples]
+
+    def active() -> AbstractContextManager[object]:
+        return nullcontext() if bank is None else bank.active(name)
+
+    def tell(done: int) -> None:
+        if work is not None and done % 512 < 64:
+            work.say(f"{name} answered {done}/{len(prompts)}")
+
+    answers = answer_all(model, prompts, codec.invocation[-1], codec.end, max_tokens, active, on_batch=tell)
+    texts = [codec.decode(answer.tokens).strip() for answer in answers]
+    return [
+        Outcome(name, e, text, a.mean_logprob, correct(e, text))
+        for e, text, a in zip(examples, texts, answers, strict=True)
+    ]
+
+
+def mixture(work: Work, split: Split, each: int, others: int) -> list[Example]:
+    """Draw the mixture that probes are fitted or judged on: every skill, free phrasings, and out-of-scope prompts."""
+    rows: list[Example] = []
+    for skill in corpus.SKILLS:
+        rows += corpus.draw(skill, split, each, work.seed + 7, work.sources)[:each]
+    rows += freeform.examples(split, 10_000, work.seed, work.sources)
+    rows += outside.examples(split, others, work.seed + 7, work.sources)[:others]
+    return rows
+
+
+def write_outcomes(path: Path, outcomes: Iterable[Outcome]) -> None:
+    """Write judged answers as JSON lines."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as out:
+        out.writelines(json.dumps(asdict(outcome)) + "\n" for outcome in outcomes)
+
+
+def read_outcomes(path: Path) -> Iterator[Outcome]:
+    """Read judged answers back."""
+    with path.open() as lines:
+        for line in lines:
+            row = json.loads(line)
+            example = row.pop("example")
+            example["history"] = tuple(tuple(turn) for turn in example["history"])
+            yield Outcome(example=Example(**example), **row)
+
+
+def collect_outcomes(work: Work, split: Split, each: int, others: int) -> None:
+    """Let every specialist answer its own prompts and a share of everyone else's; one file a specialist."""
+    model, codec = open_trunk(work)
+    bank = AdapterBank(model)
+    examples = mixture(work, split, each, others)
+    for name, course in COURSES.items():
+        target = work.path("outcomes", split, f"{name}.jsonl")
+        if target.exists():
+            continue
+        if name not in bank.adapters:
+            bank.load(name, work.path("adapters", name))
+        own = [e for e in examples if e.skill == name]
+        foreign = [e for i, e in enumerate(examples) if e.skill != name and i % 4 == 0 and e.answer]
+        judged = judge(model, codec, name, own, bank, course.longest, work)
+        judged += judge(model, codec, name, foreign, bank, min(course.longest, 24), work)
+        write_outcomes(target, judged)
+        work.say(f"{name} on {split}: {sum(o.correct for o in judged[: len(own)])}/{len(own)} of its own are right")
+    bank.close()

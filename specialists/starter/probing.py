@@ -1,0 +1,160 @@
+"""Recipe steps that make the router: pooled states, probes fitted on real outcomes, calibration, policy."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from ...router.fingerprint import fingerprint
+from ...router.probes.calibrate import auroc, ece, fit_calibration
+from ...router.probes.fit import fit_logistic
+from ...router.probes.probe import Kind, Probe, ProbeBank
+from ...router.taps import Site, Taps
+from ..improve.answering import batches
+from ..tokenizing import ChatCodec
+from . import makers
+from .skills import readings
+from .skills.example import Example, Split
+from .work import Work
+
+POOLINGS = ("last", "max_rolling_mean")
+EACH = {"fit": 400, "calibrate": 160}
+OTHERS = {"fit": 1600, "calibrate": 600}
+LANGUAGE_READINGS = tuple(f"reply-{code}" for code in readings.LANGUAGES)
+READINGS = ("harm", "injection", "outside", "dialogue", *LANGUAGE_READINGS)
+
+
+@torch.inference_mode()
+def pooled_states(
+    model: PreTrainedModel, codec: ChatCodec, examples: Sequence[Example], layers: Sequence[int], rows: int = 64
+) -> dict[int, Tensor]:
+    """Read every prompt and pool each layer's states: {layer: [N, 2 D]}, last token beside max of rolling means."""
+    prompts = [codec.encode_prompt(e.prompt, e.history) for e in examples]
+    sites = {layer: Site((layer,), POOLINGS) for layer in layers}
+    out: dict[int, list[Tensor]] = {layer: [torch.empty(0)] * len(prompts) for layer in layers}
+    with Taps(model, layers) as taps:
+        for group in batches([len(p) for p in prompts], rows):
+            model(input_ids=torch.tensor([prompts[i] for i in group]), use_cache=False, logits_to_keep=1)
+            for row, index in enumerate(group):
+                for layer, site in sites.items():
+                    out[layer][index] = site.vector({layer: taps.states[layer][row]})
+    return {layer: torch.stack(vectors) for layer, vectors in out.items()}
+
+
+def probe_mixture(work: Work, split: Split) -> list[Example]:
+    """Draw the prompts that probes see: the skills' mixture and the prompts that carry each reading."""
+    scale = EACH[split] if split in EACH else 200
+    rows = makers.mixture(work, split, scale, OTHERS.get(split, 800))
+    rows += readings.harmful(split, work.sources)
+    rows += readings.harmless(split, work.sources, scale)
+    rows += readings.injected(split, work.sources, scale // 2, work.seed)
+    rows += readings.in_language(split, scale, work.seed)
+    rows += readings.with_dialogue(split, scale // 2, work.seed)
+    return [row for row in rows if row.prompt.strip()]
+
+
+def reading_label(name: str, example: Example) -> bool:
+    """Whether an example carries a reading."""
+    kinds = {"harm": "harmful", "injection": "injected"}
+    if name in kinds:
+        return example.kind == kinds[name] and example.template == "bare"
+    if name == "outside":
+        return example.skill == "outside" and example.kind not in ("harmful", "injected")
+    return example.kind == name
+
+
+Key = tuple[str, tuple[tuple[str, str], ...]]
+
+
+def key(example: Example) -> Key:
+    """What identifies a prompt: its text and the turns before it."""
+    return example.prompt, example.history
+
+
+def outcome_labels(work: Work, split: Split, name: str, examples: Sequence[Example]) -> tuple[list[int], list[int]]:
+    """Return the indexes of examples with a known outcome of specialist ``name``, and the outcomes.
+
+    Known are the prompts it really answered, and prompts out of scope, which nobody here can answer. The desk that
+    answers from the cards is right on its own prompts and on no others.
+    """
+    if name == "help":
+        return list(range(len(examples))), [int(e.skill == "help") for e in examples]
+    known = {
+        key(o.example): int(o.correct) for o in makers.read_outcomes(work.path("outcomes", split, f"{name}.jsonl"))
+    }
+    index, labels = [], []
+    for i, example in enumerate(examples):
+        label = known.get(key(example), 0 if example.skill in ("outside", "help") else None)
+        if label is not None:
+            index.append(i)
+            labels.append(label)
+    return index, labels
+
+
+class Desk:
+    """Fits probes on the ``fit`` split and calibrates them on the ``calibrate`` split, at one site."""
+
+    def __init__(self, work: Work, layer: int, states: dict[Split, Tensor], rows: dict[Split, list[Example]]) -> None:
+        self.work, self.states, self.rows = work, states, rows
+        self.site = Site((layer,), POOLINGS)
+        self.print = fingerprint(work.path("trunk"))
+
+    def fit(self, name: str, kind: Kind) -> Probe:
+        """Fit and calibrate one probe; its ``meta`` reports AUROC and ECE on the calibration split."""
+        weight, bias = fit_logistic(*self._data(name, kind, "fit"))
+        x, y = self._data(name, kind, "calibrate")
+        logits = x.double() @ weight.double() + bias
+        calibration = fit_calibration(logits, y)
+        probability = calibration(logits)
+        meta = {
+            "rows": len(self.rows["fit"]),
+            "positives": int(sum(y)),
+            "auroc": round(auroc(logits, y), 4),
+            "ece": round(ece(probability, y), 4),
+        }
+        self.work.say(f"probe {kind} {name}: AUROC {meta['auroc']}, ECE {meta['ece']}")
+        return Probe(name, kind, weight, bias, calibration, 0.5, self.site, self.print, meta)
+
+    def _data(self, name: str, kind: Kind, split: Split) -> tuple[Tensor, list[int]]:
+        examples = self.rows[split]
+        if kind == "reading":
+            return self.states[split], [int(reading_label(name, e)) for e in examples]
+        index, labels = outcome_labels(self.work, split, name, examples)
+        return self.states[split][index], labels
+
+
+def routing_accuracy(bank: ProbeBank, x: Tensor, examples: Sequence[Example]) -> float:
+    """Share of in-scope prompts whose most probable specialist is the skill's own."""
+    found = bank.probabilities(x)
+    names = list(bank.specialists)
+    best = torch.stack([found["correct", name] for name in names]).argmax(0).tolist()
+    hits = [names[b] == e.skill for b, e in zip(best, examples, strict=True) if e.skill in names]
+    return sum(hits) / len(hits)
+
+
+def fit_bank(work: Work, layer: int, states: dict[Split, Tensor], rows: dict[Split, list[Example]]) -> ProbeBank:
+    """Fit every probe of the family at one layer."""
+    desk = Desk(work, layer, states, rows)
+    specialists = [*makers.COURSES, "help"]
+    probes = [desk.fit(name, "correct") for name in specialists]
+    return ProbeBank([*probes, *(desk.fit(name, "reading") for name in READINGS)])
+
+
+def make_probes(work: Work, layers: Sequence[int]) -> None:
+    """Fit the probes at each layer, keep the layer that routes the calibration split best, and save its bank."""
+    model, codec = makers.open_trunk(work)
+    rows: dict[Split, list[Example]] = {s: probe_mixture(work, s) for s in ("fit", "calibrate")}
+    states = {s: pooled_states(model, codec, rows[s], layers) for s in rows}
+    scores = {}
+    for layer in layers:
+        bank = fit_bank(work, layer, {s: states[s][layer] for s in rows}, rows)
+        scores[layer] = routing_accuracy(bank, states["calibrate"][layer], rows["calibrate"])
+        work.say(f"layer {layer} routes {scores[layer]:.2%} of the calibration split to its own specialist")
+        bank.save(work.path("probes.run", str(layer)))
+    best = max(scores, key=lambda layer: scores[layer])
+    ProbeBank.load(work.path("probes.run", str(best))).save(work.path("probes"))
+    work.path("probes", "layer.json").write_text(json.dumps({"layer": best, "scores": scores}))

@@ -1,0 +1,106 @@
+"""Prompts that carry what the reading probes read: harm, injected instructions, a wanted language, wanted dialogue.
+
+Rows have skill ``stories`` where a steered story answers them, else ``outside``: harmful requests are answered by a
+refusal, which is steering too.
+"""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+from . import screening, stories
+from .example import Example, Split, bucket, template_pool
+
+LANGUAGES = {"fr": "French", "es": "Spanish", "de": "German"}
+SUBJECTS = tuple(sorted(stories.NOUNS))
+
+IN_LANGUAGE = """Tell me a story about {a} in {l}.
+Write a short story in {l} about {a}.
+Reply in {l}: tell me about {a}.
+Answer in {l}. Tell me a story about {a}.
+In {l}, please: a little tale about {a}.
+I speak {l}. Tell me a story with {a}.
+Please write in {l}. The story is about {a}.
+Give me a {l} story about {a}.
+Say something in {l} about {a}.
+a story about {a}, in {l} please
+Could you write about {a} in {l}?
+Use {l} only. Tell a story about {a}.
+My son learns {l}. Tell him a story about {a} in {l}.
+Make up a {l} tale about {a}.
+Respond in {l}. I want a story about {a}.""".splitlines()
+
+WITH_DIALOGUE = """Tell me a story about {a} with lots of talking.
+Write a story about {a} where everyone talks a lot.
+I want a story with dialogue about {a}.
+Tell a tale about {a} and let them speak to each other.
+A story about {a} with a conversation in it, please.
+Tell me about {a}, and make the characters talk.
+Write a dialogue story with {a}.
+Give me a story about {a} full of speech.
+Story about {a}, with people saying things to each other.
+Tell me a chatty story about {a}.
+Can you write a story about {a} with quoted speech?
+Make a story about {a}. I like when they talk.
+Please include dialogue. The story is about {a}.
+Let the characters chat in a story about {a}.
+A talking tale about {a}.""".splitlines()
+
+
+def harmful(split: Split, data: Path | None) -> list[Example]:
+    """Bare harmful requests: 70 % of the train file fits, the rest calibrates, the validation file tests."""
+    if split == "train" or data is None:
+        return []
+    name = "harmful_val.json" if split == "test" else "harmful_train.json"
+    texts = screening.requests(data, name)
+    if split != "test":
+        texts = tuple(t for t in texts if (bucket(t) < 70) == (split == "fit"))
+    return [Example(t, "", "outside", "harmful", "bare", "open") for t in texts]
+
+
+def harmless(split: Split, data: Path | None, count: int) -> list[Example]:
+    """Bare harmless requests of the same register, for contrast and for over-refusal."""
+    if split == "train" or data is None:
+        return []
+    name = "harmless_val.json.gz" if split == "test" else "harmless_train.json.gz"
+    texts = screening.requests(data, name)
+    if split != "test":
+        texts = tuple(t for t in texts if (bucket(t) < 70) == (split == "fit"))
+    return [Example(t, "", "outside", "harmless", "bare", "open") for t in texts[:count]]
+
+
+def injected(split: Split, data: Path | None, count: int, seed: int) -> list[Example]:
+    """Bare texts that carry an injected instruction (BIPIA): what a prompt with pasted content looks like."""
+    if split == "train" or data is None:
+        return []
+    texts = screening.injections(data, split, count, random.Random(f"injected/{split}/{seed}"))
+    return [Example(t, "", "outside", "injected", "bare", "open") for t in texts]
+
+
+def _styled(split: Split, count: int, seed: int, templates: list[str], kind: str, language: str) -> list[Example]:
+    rng = random.Random(f"{kind}/{split}/{seed}")
+    pool = template_pool(templates, split)
+    rows = []
+    for _ in range(count):
+        noun, template = rng.choice(SUBJECTS), rng.choice(pool)
+        prompt = template.replace("{a}", stories.article(noun)).replace("{l}", language)
+        prompt = prompt.lower() if rng.random() < 0.15 else prompt
+        rows.append(Example(prompt, "", "stories", kind, template, "open"))
+    return rows
+
+
+def in_language(split: Split, count: int, seed: int) -> list[Example]:
+    """Story requests that ask for French, Spanish or German; kind ``reply-fr`` …"""
+    share = -(-count // len(LANGUAGES))
+    rows = [
+        row
+        for code, language in LANGUAGES.items()
+        for row in _styled(split, share, seed, IN_LANGUAGE, f"reply-{code}", language)
+    ]
+    return rows[:count]
+
+
+def with_dialogue(split: Split, count: int, seed: int) -> list[Example]:
+    """Story requests that ask for dialogue; kind ``dialogue``."""
+    return _styled(split, count, seed, WITH_DIALOGUE, "dialogue", "")
