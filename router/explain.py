@@ -1,0 +1,152 @@
+"""Explain a probe's logit exactly, by named features.
+
+A probe is linear in x and an SAE writes each block of x as sum_j a_j d_j + b + e, so
+logit = sum_j a_j (w . d_j) + w . b + w . e + bias. Nothing is estimated: the rows sum to the logit.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from torch import Tensor
+
+from ..store.errors import UsageError
+from ..store.records import FeatureContribution
+from .checks import vector
+from .features.label import Label
+from .features.sae import SAE
+from .probes.probe import Probe
+
+SaeByLayer = SAE | Mapping[int, SAE] | None
+Labels = Mapping[int, Label] | Mapping[int, Mapping[int, Label]]
+
+
+class _Block(NamedTuple):
+    """The shares of one block [D] of the pooled vector."""
+
+    features: dict[int, tuple[float, float]]  # feature -> (activation, contribution)
+    bias: float
+    remainder: float
+
+
+def by_layer(saes: SaeByLayer, layers: Sequence[int]) -> dict[int, SAE]:
+    """Return {layer: SAE}. A single SAE serves the layer its metadata names, or the only layer there is."""
+    if saes is None:
+        return {}
+    if not isinstance(saes, SAE):
+        return dict(saes)
+    if "layer" not in saes.meta and len(set(layers)) == 1:
+        return {layers[0]: saes}
+    return {saes.layer: saes}
+
+
+def _labels_of(labels: Labels, layer: int) -> Mapping[int, Label]:
+    first = next(iter(labels.values()), None)
+    if isinstance(first, Mapping):
+        return labels.get(layer, {})  # type: ignore[return-value]
+    return labels  # type: ignore[return-value]
+
+
+def _split(sae: SAE | None, x: Tensor, w: Tensor) -> _Block:
+    """Share out w . x for one block x [D] (float64)."""
+    whole = float(w @ x)
+    if sae is None:
+        return _Block({}, 0.0, whole)
+    acts = sae.encode(x.float()[None])[0].double()
+    active = acts.nonzero()[:, 0]
+    directions = sae.W_dec[active].double() @ w
+    shares = (acts[active] * directions).tolist()
+    features = dict(zip(active.tolist(), zip(acts[active].tolist(), shares, strict=True), strict=True))
+    bias = float(sae.b_dec.double() @ w)
+    return _Block(features, bias, whole - sum(shares) - bias)
+
+
+def contributions(
+    probe: Probe, sae: SaeByLayer, x: Tensor, labels: Labels | None = None, top: int = 8
+) -> tuple[FeatureContribution, ...]:
+    """Return the rows that sum to `probe.logit(x)` for one pooled vector x [F]; error below 1e-4.
+
+    `sae` is one SAE or {layer: SAE}; a block without one falls to the remainder. A feature's shares are added
+    up over the poolings of its layer; its activation is the largest of them. The rows: the `top` features
+    by absolute share, `other features`, `sae bias`, `unexplained remainder`, `probe bias`. Raises UsageError
+    when x, the probe and the SAE differ in width.
+    """
+    width = probe.width
+    values = vector("the pooled vector", x, probe.weight.numel()).detach().cpu().double()
+    saes = by_layer(sae, probe.site.layers)
+    for layer, one in saes.items():
+        if one.d_in != width:
+            raise UsageError(
+                f"the SAE of layer {layer} is {one.d_in} wide, the probe {width}; use one model's"
+            )
+    total: dict[tuple[int, int], list[float]] = defaultdict(lambda: [0.0, 0.0])
+    bias = remainder = 0.0
+    for i, (layer, _) in enumerate(probe.site.blocks):
+        at = slice(i * width, (i + 1) * width)
+        block = _split(saes.get(layer), values[at], probe.weight[at].double())
+        for feature, (activation, share) in block.features.items():
+            entry = total[layer, feature]
+            entry[:] = max(entry[0], activation), entry[1] + share
+        bias, remainder = bias + block.bias, remainder + block.remainder
+    return _rows(probe, total, bias, remainder, labels or {}, top, many=len(saes) > 1)
+
+
+def _rows(
+    probe: Probe,
+    total: Mapping[tuple[int, int], Sequence[float]],
+    bias: float,
+    remainder: float,
+    labels: Labels,
+    top: int,
+    *,
+    many: bool,
+) -> tuple[FeatureContribution, ...]:
+    order = sorted(total, key=lambda key: (-abs(total[key][1]), key))
+    rows = [_feature_row(probe.name, key, total[key], labels, many) for key in order[:top]]
+    others = sum(total[key][1] for key in order[top:])
+    ends = (
+        ("other features", others),
+        ("sae bias", bias),
+        ("unexplained remainder", remainder),
+        ("probe bias", probe.bias),
+    )
+    rows += [
+        FeatureContribution(
+            specialist=probe.name, feature=None, label=label, activation=0.0, contribution=share
+        )
+        for label, share in ends
+    ]
+    return tuple(rows)
+
+
+def _feature_row(
+    specialist: str, key: tuple[int, int], shares: Sequence[float], labels: Labels, many: bool
+) -> FeatureContribution:
+    layer, feature = key
+    label = _labels_of(labels, layer).get(feature)
+    text = label.text if label is not None else f"feature {feature}"
+    return FeatureContribution(
+        specialist=specialist,
+        feature=feature,
+        label=f"L{layer}: {text}" if many else text,
+        activation=shares[0],
+        contribution=shares[1],
+    )
+
+
+def without(saes: SaeByLayer, probe: Probe, x: Tensor, features: Sequence[int]) -> Tensor:
+    """Return the pooled vector [F] with some features taken out of every block: x - sum_j a_j d_j.
+
+    The causal half of an explanation: read the result again and see whether the decision stands.
+    """
+    found = by_layer(saes, probe.site.layers)
+    out, width = x.detach().cpu().float().clone(), probe.width
+    chosen = list(dict.fromkeys(features))
+    for i, (layer, _) in enumerate(probe.site.blocks):
+        if layer in found and chosen:
+            block = out[i * width : (i + 1) * width]
+            acts = found[layer].encode(block[None])[0][chosen]
+            block -= acts @ found[layer].W_dec[chosen]
+    return out
