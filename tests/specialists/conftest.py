@@ -9,6 +9,11 @@ import torch
 from tokenizers import Tokenizer
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
+from pilothouse.specialists.adapters import save_adapter
+from pilothouse.specialists.card import Card, Kind
+from pilothouse.specialists.create import new_family
+from pilothouse.specialists.improve.finetune import Learner, Tuning
+from pilothouse.specialists.integrity import seal
 from pilothouse.specialists.starter.tokenizer import save_tokenizer, train_tokenizer
 
 TEXT = """Once upon a time a small boat went down the river. What is the capital of France?
@@ -52,4 +57,32 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory, tiny_tokenizer: Tokeni
 
 @pytest.fixture
 def tiny_model(tiny_folder: Path) -> Qwen3ForCausalLM:
-    return Qwen3ForCausalLM.from_pretrained(tiny_folder).eval()
+    model: Qwen3ForCausalLM = Qwen3ForCausalLM.from_pretrained(tiny_folder)
+    model.train(False)
+    return model
+
+
+@pytest.fixture(scope="session")
+def tiny_family(tmp_path_factory: pytest.TempPathFactory, tiny_folder: Path) -> Path:
+    """A sealed family: the tiny trunk, two random adapters that matter, a student, a specialist of cards."""
+    folder = tmp_path_factory.mktemp("families") / "tiny"
+    family = new_family(tiny_folder, "tiny", folder, copy=True)
+    model = Qwen3ForCausalLM.from_pretrained(folder / "trunk")
+    for seed, name in enumerate(("alpha", "beta"), 1):
+        learner = Learner(model, Tuning(rank=4, alpha=4, seed=seed))
+        generator = torch.Generator().manual_seed(seed)
+        for b in learner.b:
+            b.data.normal_(std=0.5, generator=generator)
+        save_adapter(learner.adapter(name, (2,)), 4, "trunk", folder / "specialists" / name)
+    torch.manual_seed(9)
+    Qwen3ForCausalLM(model.config).save_pretrained(folder / "specialists" / "pupil")
+    kinds: dict[str, Kind] = {"alpha": "adapter", "beta": "adapter", "pupil": "student", "guide": "cards"}
+    for name, kind in kinds.items():
+        parent = family.trunk_fingerprint
+        card = Card(
+            name=name, kind=kind, title=name, description=f"The {name} of tests.", parent_sha256=parent
+        )
+        card.save(folder / "specialists" / name)
+    family.settings.model_copy(update={"specialists": ("trunk", *kinds)}).save(folder)
+    seal(folder)
+    return folder

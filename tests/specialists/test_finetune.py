@@ -76,7 +76,7 @@ def test_training_logits_are_those_of_a_plain_pass(tiny_model: Qwen3ForCausalLM,
     rows = finetune.encode_rows(codec, LESSONS)
     batch = collate(rows, 1, torch.device("cpu"))
     with torch.no_grad():
-        logits = answer_logits(tiny_model, batch, bank, "a").split([len(r.answer) - 1 for r in rows])
+        logits = torch.split(answer_logits(tiny_model, batch, bank, "a"), [len(r.answer) - 1 for r in rows])
         for row, mine in zip(rows, logits, strict=True):
             with bank.active("a", len(row.prompt)):
                 alone = tiny_model(torch.tensor([row.prompt + row.answer])).logits[0, len(row.prompt) : -1]
