@@ -1,0 +1,57 @@
+"""How a node of one part looks: a plain function from a part to the next part and the next node."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple, TypedDict
+
+from langgraph.runtime import Runtime
+from langgraph.types import Command, Send
+
+from ...store.records import Part
+from ..answer import Event
+from ..voyage import Voyage
+
+Emit = Callable[[Event], None]
+
+
+class PartState(TypedDict):
+    """What travels with one part from node to node."""
+
+    part: Part
+
+
+class Step(NamedTuple):
+    """The part after a node, and the node that is next."""
+
+    part: Part
+    goto: str
+
+
+class At(NamedTuple):
+    """Where a node runs: the request under way, and the way out for text."""
+
+    voyage: Voyage
+    emit: Emit
+
+
+Node = Callable[[Part, At], Step]
+
+
+def as_graph_node(node: Node) -> Callable[[PartState, Runtime[Voyage]], Command[str]]:
+    """Wrap a node for the graph: it keeps the part's newest state, and sends it on or joins it.
+
+    Text leaves by the voyage's own `emit` where there is one (a queue, the short way), else by the graph's
+    custom stream, so that a graph embedded in another streams too.
+    """
+
+    def run(state: PartState, runtime: Runtime[Voyage]) -> Command[str]:
+        voyage = runtime.context
+        voyage.stop_if_cancelled()
+        part, goto = node(state["part"], At(voyage, voyage.emit or runtime.stream_writer))
+        voyage.parts[part.index] = part
+        if goto == "record":
+            return Command(update={"parts": [part]}, goto="record")
+        return Command(goto=Send(goto, {"part": part}))
+
+    return run

@@ -1,0 +1,126 @@
+"""Open what a Pilot needs: family, engine, instruments, log, conversations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..specialists.family import Family
+from ..store.errors import NotFoundError
+from ..store.records import Message
+from .controller import Graph, build_graph
+from .voyage import Limits, Log, Ship, Turns, Unlogged
+
+if TYPE_CHECKING:
+    from ..router.features.label import Label
+    from ..router.features.sae import SAE
+    from ..router.policy import Policy
+    from ..router.scout import Scout
+    from ..specialists.engines.base import Engine
+
+
+def open_ship(
+    family: str | Path | Family,
+    log: Log | None,
+    engine: Engine | None,
+    policy: Policy | None,
+    *,
+    device: str,
+    cores: int | None,
+    limits: Limits,
+    owned: list[Any],
+) -> Ship:
+    """Open a family with its instruments; what is opened here is added to `owned`.
+
+    Raises NotFoundError, ArtifactError, StoreError or UsageError, as the thing that cannot be opened does.
+    """
+    if log is None:
+        from ..store.ledger import Ledger
+
+        log = Ledger.open()
+        owned.append(log)
+    opened = family if isinstance(family, Family) else Family.open(family)
+    if engine is None:
+        from ..specialists.engines.torch import TorchEngine
+
+        engine = TorchEngine(opened, device, cores)
+        owned.append(engine)
+    rules = bound_policy(opened, policy)
+    scout = scout_of(opened, rules) if rules is not None else None
+    return Ship(
+        engine=engine,
+        scout=scout,
+        policy=rules,
+        cards=opened.cards,
+        vectors=opened.vectors,
+        layers=scout.layers if scout is not None else (),
+        context=engine.context,
+        artifacts=opened.artifacts(),
+        log=log,
+        fallback=opened.fallback,
+        limits=limits,
+    )
+
+
+def bound_policy(family: Family, given: Policy | None) -> Policy | None:
+    """The policy in force, checked against the family; None for a family without probes.
+
+    Raises UsageError when it names what the family does not have.
+    """
+    if family.bank is None:
+        return None
+    from ..router.policy import Policy
+
+    policy = given or family.policy or Policy()
+    readings = [probe.name for probe in family.bank.probes if probe.kind == "reading"]
+    policy.require(family.cards, readings)
+    return policy.with_vectors(family.vectors)
+
+
+def scout_of(family: Family, policy: Policy) -> Scout:
+    """The family's probes and dictionaries, as one instrument."""
+    from ..router.scout import Scout
+
+    assert family.bank is not None, "a policy comes with probes"
+    saes: dict[int, SAE] = {}
+    labels: dict[int, Mapping[int, Label]] = {}
+    for site, sae in family.saes.items():
+        saes[sae.layer] = sae
+        labels[sae.layer] = family.labels.get(site, {})
+    return Scout(family.bank, policy, saes, labels)
+
+
+def open_graph(ship: Ship, threads: Any, owned: list[Any]) -> Graph:
+    """Compile the controller over a checkpointer (None: the data folder's, or memory if nothing is kept)."""
+    if threads is None and isinstance(ship.log, Unlogged):
+        from langgraph.checkpoint.memory import InMemorySaver
+
+        threads = InMemorySaver()
+    elif threads is None:
+        from .threads import open_threads
+
+        threads = open_threads()
+        owned.append(threads)
+    return build_graph(threads)
+
+
+def turns_in_log(log: Log, thread_id: str) -> Turns:
+    """A conversation as the log has it: the exchanges that were answered and not erased.
+
+    Raises NotFoundError when the log does not know the thread.
+    """
+    from ..store.audit import Audit
+    from ..store.ledger import Ledger
+
+    if not isinstance(log, Ledger):
+        raise NotFoundError(f"there is no conversation {thread_id!r}; nothing is kept here")
+    turns: list[Message] = []
+    with Audit.open(str(log.place.path or log.place.url)) as audit:
+        for page in audit.thread(thread_id):
+            if page.prompt is not None and page.answer is not None and page.record.status != "failed":
+                turns += [
+                    Message(role="user", content=page.prompt),
+                    Message(role="assistant", content=page.answer),
+                ]
+    return tuple(turns)
