@@ -1,0 +1,161 @@
+"""Probes and the bank: reading, files, and everything that must be refused."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from pilothouse.router.probes.calibrate import Isotonic, Platt
+from pilothouse.router.probes.probe import Probe, ProbeBank
+from pilothouse.router.taps import Site
+from pilothouse.store.errors import ArtifactError, UsageError
+
+SITE = Site((1,), ("last", "max_rolling_mean"))
+WIDTH = 7
+
+
+def probe(name: str = "facts", kind: str = "correct", seed: int = 0, **fields: object) -> Probe:
+    weight = torch.randn(2 * WIDTH, generator=torch.Generator().manual_seed(seed))
+    base = Probe(name, kind, weight, 0.3, Platt(1.5, -0.2), 0.5, SITE, "f" * 64, {"auroc": 0.9})  # type: ignore[arg-type]
+    return replace(base, **fields)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def bank() -> ProbeBank:
+    return ProbeBank(
+        [probe(), probe("words", seed=1), probe("harm", "reading", 2, calibration=Isotonic((0.0,), (0.7,)))]
+    )
+
+
+def test_bank_reads_what_each_probe_reads(bank: ProbeBank) -> None:
+    x = torch.randn(2 * WIDTH)
+    readings, correct = bank.evaluate(x)
+    assert correct == {p.name: pytest.approx(p.probability(x)) for p in bank.probes[:2]}
+    (harm,) = readings
+    assert (harm.probe, harm.probability, harm.fired, harm.site) == ("harm", 0.7, True, SITE.name)
+    assert harm.score == pytest.approx(bank.probes[2].logit(x))
+    assert bank.read(x) == readings
+    assert bank.correct(x) == correct
+
+
+def test_many_rows_equal_one_by_one(bank: ProbeBank) -> None:
+    rows = torch.randn(5, 2 * WIDTH)
+    torch.testing.assert_close(bank.logits(rows), torch.stack([bank.logits(row) for row in rows]))
+    p = bank.probabilities(rows)["correct", "facts"]
+    assert p.tolist() == pytest.approx([bank.correct(row)["facts"] for row in rows])
+
+
+def test_files_round_trip(bank: ProbeBank, tmp_path: Path) -> None:
+    bank.save(tmp_path)
+    again = ProbeBank.load(tmp_path)
+    assert {p.sha256 for p in again.probes} == {p.sha256 for p in bank.probes}
+    x = torch.randn(2 * WIDTH)
+    assert again.correct(x) == bank.correct(x)
+    assert again.specialists == ("facts", "words")
+    assert again.probe("harm", "reading").calibration == Isotonic((0.0,), (0.7,))
+
+
+def test_digest_follows_every_field() -> None:
+    base = probe()
+    others = [
+        probe(seed=9),
+        replace(base, bias=0.31),
+        replace(base, threshold=0.6),
+        replace(base, calibration=Platt(1.5, -0.1)),
+        replace(base, fingerprint="e" * 64),
+        replace(base, site=Site((2,), SITE.poolings)),
+        replace(base, meta={}),
+    ]
+    assert len({base.sha256, *(one.sha256 for one in others)}) == len(others) + 1
+
+
+def test_fingerprint_is_required(bank: ProbeBank) -> None:
+    bank.require("f" * 64)
+    with pytest.raises(ArtifactError, match="another model"):
+        bank.require("a" * 64)
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"weight": torch.ones(2 * WIDTH - 1)}, "multiple"),
+        ({"weight": torch.full((2 * WIDTH,), float("nan"))}, "not finite"),
+        ({"bias": float("inf")}, "not finite"),
+        ({"threshold": 1.2}, "1.2"),
+        ({"kind": "guess"}, "guess"),
+        ({"name": ""}, "name"),
+    ],
+)
+def test_bad_probes_are_refused(fields: dict[str, object], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        probe(**fields)  # type: ignore[arg-type]
+
+
+def test_bad_banks_are_refused() -> None:
+    with pytest.raises(UsageError, match="empty"):
+        ProbeBank([])
+    with pytest.raises(UsageError, match="twice"):
+        ProbeBank([probe(), probe()])
+    with pytest.raises(UsageError, match="sites"):
+        ProbeBank([probe(), probe("b", site=Site((2,), SITE.poolings))])
+    with pytest.raises(UsageError, match="fingerprints"):
+        ProbeBank([probe(), probe("b", fingerprint="0" * 64)])
+    with pytest.raises(UsageError, match="lengths"):
+        ProbeBank([probe(), probe("b", weight=torch.ones(4 * WIDTH))])
+
+
+def test_same_name_may_be_read_and_predicted() -> None:
+    assert ProbeBank([probe("emotion"), probe("emotion", "reading")]).specialists == ("emotion",)
+
+
+@pytest.mark.parametrize(
+    ("x", "said"),
+    [
+        (torch.ones(3), r"\[3\]"),
+        (torch.full((2 * WIDTH,), float("inf")), "not finite"),
+        (torch.ones(1, 2, 2 * WIDTH), "shape"),
+    ],
+)
+def test_bad_vectors_are_refused(bank: ProbeBank, x: torch.Tensor, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        bank.logits(x)
+
+
+def test_unknown_probe_is_named(bank: ProbeBank) -> None:
+    with pytest.raises(UsageError, match="'law'; this family has facts, words"):
+        bank.probe("law")
+
+
+def damage(folder: Path, how: str) -> None:
+    head = json.loads((folder / "probe.json").read_text())
+    if how == "no weights":
+        (folder / "probe.safetensors").unlink()
+    elif how == "cut weights":
+        (folder / "probe.safetensors").write_bytes((folder / "probe.safetensors").read_bytes()[:40])
+    elif how == "no json":
+        (folder / "probe.json").unlink()
+    elif how == "not json":
+        (folder / "probe.json").write_text("{")
+    elif how == "newer":
+        (folder / "probe.json").write_text(json.dumps(head | {"format": 2}))
+    elif how == "no site":
+        (folder / "probe.json").write_text(json.dumps({k: v for k, v in head.items() if k != "site"}))
+    elif how == "bad site":
+        (folder / "probe.json").write_text(json.dumps(head | {"site": {"layers": []}}))
+
+
+@pytest.mark.parametrize(
+    "how", ["no weights", "cut weights", "no json", "not json", "newer", "no site", "bad site"]
+)
+def test_damaged_files_are_named(tmp_path: Path, how: str) -> None:
+    probe().save(tmp_path)
+    damage(tmp_path, how)
+    with pytest.raises(ArtifactError, match=str(tmp_path)):
+        Probe.load(tmp_path)
+
+
+def test_empty_folder_is_no_bank(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match="no probe"):
+        ProbeBank.load(tmp_path)
