@@ -1,4 +1,6 @@
-"""Greedy answers to many prompts at once, for measuring specialists: exact (no padding), batched by prompt length."""
+"""Greedy answers to many prompts at once, for measuring specialists: exact (no padding), batched by prompt
+length.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ Switch = Callable[[], AbstractContextManager[object]]
 
 @dataclass(frozen=True)
 class Answered:
-    """The tokens of one greedy answer (end token excluded), their mean log-probability in nats, and whether it ended."""
+    """The tokens of one greedy answer (end token excluded), their mean log-probability in nats, and whether
+    it ended.
+    """
 
     tokens: tuple[int, ...]
     mean_logprob: float
@@ -24,7 +28,9 @@ class Answered:
 
 
 def batches(lengths: Sequence[int], rows: int) -> Iterator[list[int]]:
-    """Yield index groups of equal length, at most ``rows`` each: equal lengths need no padding, so batch equals solo."""
+    """Yield index groups of equal length, at most ``rows`` each: equal lengths need no padding, so batch
+    equals solo.
+    """
     groups: dict[int, list[int]] = defaultdict(list)
     for index, length in enumerate(lengths):
         groups[length].append(index)
@@ -46,7 +52,8 @@ def answer_all(
 ) -> list[Answered]:
     """Answer each prompt (token ids up to its end token) greedily.
 
-    The prompt is read by the bare model; from the ``invocation`` token on, every forward pass runs inside ``active()``,
+    The prompt is read by the bare model; from the ``invocation`` token on, every forward pass runs inside
+    ``active()``,
     which switches an adapter on (activated LoRA).
     """
     answered: list[Answered | None] = [None] * len(prompts)
@@ -56,7 +63,9 @@ def answer_all(
         cache = DynamicCache(config=model.config)
         model(input_ids=tokens, past_key_values=cache, use_cache=True, logits_to_keep=1)
         with active():
-            for row, result in zip(group, _decode(model, cache, len(group), invocation, end, max_tokens), strict=True):
+            for row, result in zip(
+                group, _decode(model, cache, len(group), invocation, end, max_tokens), strict=True
+            ):
                 answered[row] = result
         done += len(group)
         on_batch(done)
@@ -70,7 +79,11 @@ def _decode(
     logprob, ended = torch.zeros(rows), [False] * rows
     alive, current = torch.arange(rows), torch.full((rows, 1), invocation)
     for _ in range(max_tokens + 1):
-        logits = model(input_ids=current, past_key_values=cache, use_cache=True, logits_to_keep=1).logits[:, -1].float()
+        logits = (
+            model(input_ids=current, past_key_values=cache, use_cache=True, logits_to_keep=1)
+            .logits[:, -1]
+            .float()
+        )
         best, token = logits.log_softmax(-1).max(-1)
         logprob[alive] += best
         going = token != end

@@ -1,7 +1,9 @@
 """Train a small decoder from scratch on token streams: seeded, checkpointed, resumable at any step.
 
-Matrices learn by Muon (orthogonalised momentum; Jordan et al., 2024), everything else by AdamW. The learning rate warms
-up, stays, and falls linearly to a tenth over the last part (warm-up, stable, decay), so a run can be lengthened.
+Matrices learn by Muon (orthogonalised momentum; Jordan et al., 2024), everything else by AdamW. The
+learning rate warms
+up, stays, and falls linearly to a tenth over the last part (warm-up, stable, decay), so a run can be
+lengthened.
 """
 
 from __future__ import annotations
@@ -25,7 +27,9 @@ Sink = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Stage:
-    """A part of training: how many tokens, and the share of each source (``NAME.npy`` in the stream folder)."""
+    """A part of training: how many tokens, and the share of each source (``NAME.npy`` in the stream
+    folder).
+    """
 
     name: str
     tokens: int
@@ -69,7 +73,9 @@ class Schedule:
 
 
 class Streams:
-    """Token streams on disk; a batch is a function of the seed and the step alone, so resuming needs no iterator state."""
+    """Token streams on disk; a batch is a function of the seed and the step alone, so resuming needs no
+    iterator state.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -115,7 +121,13 @@ def loss_of(model: PreTrainedModel, tokens: Tensor) -> Tensor:
 
 
 def pretrain(
-    model: PreTrainedModel, streams: Streams, schedule: Schedule, folder: Path, say: Sink, *, compiled: bool = True
+    model: PreTrainedModel,
+    streams: Streams,
+    schedule: Schedule,
+    folder: Path,
+    say: Sink,
+    *,
+    compiled: bool = True,
 ) -> None:
     """Train ``model`` in place to the end of the schedule, resuming from ``folder`` if it holds a checkpoint.
 
@@ -132,7 +144,9 @@ def pretrain(
                 group["lr"] = schedule.rate_at(step)
         loss = forward(model, streams.batch(schedule, step))
         if not torch.isfinite(loss):
-            raise FloatingPointError(f"loss is {loss.item()} at step {step}: lower the rate and resume from {folder}")
+            raise FloatingPointError(
+                f"loss is {loss.item()} at step {step}: lower the rate and resume from {folder}"
+            )
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for opt in opts:
@@ -148,7 +162,9 @@ def _line(schedule: Schedule, done: int, loss: float, seconds: float) -> str:
     left = (schedule.steps - done) * seconds
     rate = schedule.rows * schedule.length / seconds
     name = schedule.stage_at(done - 1).name
-    return f"{name} step {done}/{schedule.steps} loss {loss:.3f} {rate:.0f} tokens/s, {left / 60:.0f} min left"
+    return (
+        f"{name} step {done}/{schedule.steps} loss {loss:.3f} {rate:.0f} tokens/s, {left / 60:.0f} min left"
+    )
 
 
 def _state(opts: Sequence[torch.optim.Optimizer]) -> Iterator[tuple[str, Tensor]]:
@@ -158,7 +174,9 @@ def _state(opts: Sequence[torch.optim.Optimizer]) -> Iterator[tuple[str, Tensor]
                 yield f"{o}.{i}.{key}", torch.as_tensor(value).clone().contiguous()
 
 
-def checkpoint(model: PreTrainedModel, opts: Sequence[torch.optim.Optimizer], step: int, folder: Path) -> None:
+def checkpoint(
+    model: PreTrainedModel, opts: Sequence[torch.optim.Optimizer], step: int, folder: Path
+) -> None:
     """Write weights, optimizer state and step; each file is replaced whole, the step last."""
     folder.mkdir(parents=True, exist_ok=True)
     weights = {n: p.detach().clone().contiguous() for n, p in model.named_parameters()}
@@ -181,7 +199,9 @@ def restore(model: PreTrainedModel, opts: Sequence[torch.optim.Optimizer], folde
         with safe_open(folder / f"{name}.safetensors", framework="pt") as handle:  # type: ignore[no-untyped-call]
             steps.add(int(handle.metadata()["step"]))
     if len(steps) > 1:
-        raise ValueError(f"{folder} holds weights and optimizer of different steps {sorted(steps)}: delete it and restart")
+        raise ValueError(
+            f"{folder} holds weights and optimizer of different steps {sorted(steps)}: delete it and restart"
+        )
     model.load_state_dict(load_file(folder / "weights.safetensors"), strict=False)
     loaded = load_file(folder / "optimizer.safetensors")
     for o, opt in enumerate(opts):

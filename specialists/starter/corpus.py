@@ -1,4 +1,6 @@
-"""Token streams for the trunk: plain English, teacher stories, and chats of every skill, each in one ``NAME.npy`` file."""
+"""Token streams for the trunk: plain English, teacher stories, and chats of every skill, each in one
+``NAME.npy`` file.
+"""
 
 from __future__ import annotations
 
@@ -44,8 +46,10 @@ def draw(skill: str, split: Split, count: int, seed: int, data: Path) -> list[Ex
 
 
 def encode(texts: Iterable[str], tokenizer: Tokenizer, limit: int, *, close: bool) -> np.ndarray:
-    """Encode texts one after another to at most ``limit`` token ids (uint16); ``close`` ends each with the end token."""
-    end = [tokenizer.token_to_id(END)] if close else []
+    """Encode texts one after another to at most ``limit`` token ids (uint16); ``close`` ends each with the
+    end token.
+    """
+    end: list[int] = [int(tokenizer.token_to_id(END) or 0)] if close else []
     ids: list[int] = []
     for chunk in _chunks(texts):
         for encoding in tokenizer.encode_batch(chunk):
@@ -77,7 +81,8 @@ def write_streams(
 ) -> dict[str, int]:
     """Write one stream a source and return its length in tokens.
 
-    ``tokens`` gives the budget of ``english``, ``tales`` (the teacher's stories), ``instructions`` and each skill.
+    ``tokens`` gives the budget of ``english``, ``tales`` (the teacher's stories), ``instructions`` and each
+    skill.
     """
     folder.mkdir(parents=True, exist_ok=True)
     lengths = {}

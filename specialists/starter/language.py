@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 from tokenizers import Tokenizer
+from torch import nn
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from ..improve.pretrain import Schedule, Stage, Streams, pretrain
@@ -70,11 +71,14 @@ def sample_stories(work: Work) -> None:
 
 
 def tokenizer_texts(work: Work) -> Iterator[str]:
-    """Yield the tokenizer's training text: English of all sources, teacher stories, messages, three other languages."""
+    """Yield the tokenizer's training text: English of all sources, teacher stories, messages, three other
+    languages.
+    """
     documents = list(islice(sources.english_text(work.sources), 12_556))
     yield from random.Random(work.seed).sample(documents, min(1500, len(documents)))
     yield (work.sources / "stories.txt").read_text().replace(corpus.STORY_BREAK, "\n")
-    yield gzip.open(work.sources / "emotion_misinfo/goemotions_single_label/train.tsv.gz", "rt").read()
+    messages = (work.sources / "emotion_misinfo/goemotions_single_label/train.tsv.gz").read_bytes()
+    yield gzip.decompress(messages).decode("utf-8")
     for language in ("fr", "es", "de"):
         yield "\n".join(translate.monolingual(language, 8000, work.seed))
 
@@ -128,7 +132,9 @@ def save_trunk(work: Work) -> None:
     """Round the last checkpoint to bf16 and write it with its tokenizer as ``trunk/``."""
     model = Qwen3ForCausalLM(trunk_config(tokenizer_of(work)))
     model.load_state_dict(load_file(work.path("trunk.run", "weights.safetensors")), strict=False)
-    model.to(torch.bfloat16).save_pretrained(work.path("trunk"))
+    rounded = nn.Module.to(model, torch.bfloat16)
+    assert isinstance(rounded, Qwen3ForCausalLM)
+    rounded.save_pretrained(work.path("trunk"))
     for name in ("tokenizer.json", "tokenizer_config.json"):
         copy_file(work.path("tokenizer", name), work.path("trunk", name))
 

@@ -1,4 +1,6 @@
-"""Recipe steps that make the specialists: activated-LoRA adapters over the trunk, and what each really answers."""
+"""Recipe steps that make the specialists: activated-LoRA adapters over the trunk, and what each really
+answers.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +10,13 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from transformers import AutoModelForCausalLM, PreTrainedModel
+import torch
+from transformers import PreTrainedModel
 
 from ..adapters import AdapterBank
 from ..improve.answering import answer_all
 from ..improve.finetune import Tuning, train_adapter
+from ..models import load_model_folder
 from ..tokenizing import ChatCodec
 from . import corpus
 from .skills import freeform, outside
@@ -30,6 +34,7 @@ class Course:
     longest: int
 
 
+STUDENT = "screening"
 COURSES = {
     "arithmetic": Course(60_000, Tuning(rank=32, steps=560, rate=2e-3, rows=64), 160),
     "facts": Course(60_000, Tuning(rank=32, steps=700, rate=3e-3, rows=64), 24),
@@ -43,8 +48,7 @@ COURSES = {
 
 def open_trunk(work: Work) -> tuple[PreTrainedModel, ChatCodec]:
     """Load the finished trunk in float32, with its chat codec."""
-    model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(work.path("trunk"), dtype="float32")
-    return model.eval(), ChatCodec.load(work.path("trunk"))
+    return load_model_folder(work.path("trunk"), torch.float32), ChatCodec.load(work.path("trunk"))
 
 
 def train_specialist(work: Work, name: str) -> None:
@@ -74,9 +78,18 @@ class Outcome:
     correct: bool
 
 
-def judge(model: PreTrainedModel, codec: ChatCodec, name: str, examples: Sequence[Example], bank: AdapterBank | None,
-          max_tokens: int, work: Work | None = None) -> list[Outcome]:
-    """Let one specialist (or, without a bank, the bare trunk) answer every example greedily, and judge the answers."""
+def judge(
+    model: PreTrainedModel,
+    codec: ChatCodec,
+    name: str,
+    examples: Sequence[Example],
+    bank: AdapterBank | None,
+    max_tokens: int,
+    work: Work | None = None,
+) -> list[Outcome]:
+    """Let one specialist (or, without a bank, the bare trunk) answer every example greedily, and judge the
+    answers.
+    """
     prompts = [codec.encode_prompt(e.prompt, e.history) for e in examples]
 
     def active() -> AbstractContextManager[object]:
@@ -95,7 +108,9 @@ def judge(model: PreTrainedModel, codec: ChatCodec, name: str, examples: Sequenc
 
 
 def mixture(work: Work, split: Split, each: int, others: int) -> list[Example]:
-    """Draw the mixture that probes are fitted or judged on: every skill, free phrasings, and out-of-scope prompts."""
+    """Draw the mixture that probes are fitted or judged on: every skill, free phrasings, and out-of-scope
+    prompts.
+    """
     rows: list[Example] = []
     for skill in corpus.SKILLS:
         rows += corpus.draw(skill, split, each, work.seed + 7, work.sources)[:each]
@@ -121,21 +136,28 @@ def read_outcomes(path: Path) -> Iterator[Outcome]:
             yield Outcome(example=Example(**example), **row)
 
 
+def answerer(work: Work, name: str) -> tuple[PreTrainedModel, AdapterBank | None]:
+    """Load what answers as ``name``: the distilled student, or the trunk with the adapter in its bank."""
+    if name == STUDENT:
+        return load_model_folder(work.path("student"), torch.float32), None
+    model, _ = open_trunk(work)
+    bank = AdapterBank(model)
+    bank.load(name, work.path("adapters", name))
+    return model, bank
+
+
 def collect_outcomes(work: Work, split: Split, each: int, others: int) -> None:
     """Let every specialist answer its own prompts and a share of everyone else's; one file a specialist."""
-    model, codec = open_trunk(work)
-    bank = AdapterBank(model)
-    examples = mixture(work, split, each, others)
+    codec, examples = ChatCodec.load(work.path("trunk")), mixture(work, split, each, others)
     for name, course in COURSES.items():
         target = work.path("outcomes", split, f"{name}.jsonl")
         if target.exists():
             continue
-        if name not in bank.adapters:
-            bank.load(name, work.path("adapters", name))
+        model, bank = answerer(work, name)
         own = [e for e in examples if e.skill == name]
         foreign = [e for i, e in enumerate(examples) if e.skill != name and i % 4 == 0 and e.answer]
         judged = judge(model, codec, name, own, bank, course.longest, work)
+        right = sum(outcome.correct for outcome in judged)
         judged += judge(model, codec, name, foreign, bank, min(course.longest, 24), work)
         write_outcomes(target, judged)
-        work.say(f"{name} on {split}: {sum(o.correct for o in judged[: len(own)])}/{len(own)} of its own are right")
-    bank.close()
+        work.say(f"{name} on {split}: {right}/{len(own)} of its own are right")

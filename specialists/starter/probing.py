@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Sequence
 
 import torch
@@ -22,17 +23,24 @@ from .skills.example import Example, Split
 from .work import Work
 
 POOLINGS = ("last", "max_rolling_mean")
-EACH = {"fit": 400, "calibrate": 160}
-OTHERS = {"fit": 1600, "calibrate": 600}
+EACH: dict[Split, int] = {"fit": 400, "calibrate": 160}
+OTHERS: dict[Split, int] = {"fit": 1600, "calibrate": 600}
 LANGUAGE_READINGS = tuple(f"reply-{code}" for code in readings.LANGUAGES)
-READINGS = ("harm", "injection", "outside", "dialogue", *LANGUAGE_READINGS)
+STYLED = ("dialogue", *LANGUAGE_READINGS)
+READINGS = ("harm", "injection", "outside", *STYLED)
 
 
 @torch.inference_mode()
 def pooled_states(
-    model: PreTrainedModel, codec: ChatCodec, examples: Sequence[Example], layers: Sequence[int], rows: int = 64
+    model: PreTrainedModel,
+    codec: ChatCodec,
+    examples: Sequence[Example],
+    layers: Sequence[int],
+    rows: int = 64,
 ) -> dict[int, Tensor]:
-    """Read every prompt and pool each layer's states: {layer: [N, 2 D]}, last token beside max of rolling means."""
+    """Read every prompt and pool each layer's states: {layer: [N, 2 D]}, last token beside max of rolling
+    means.
+    """
     prompts = [codec.encode_prompt(e.prompt, e.history) for e in examples]
     sites = {layer: Site((layer,), POOLINGS) for layer in layers}
     out: dict[int, list[Tensor]] = {layer: [torch.empty(0)] * len(prompts) for layer in layers}
@@ -47,7 +55,7 @@ def pooled_states(
 
 def probe_mixture(work: Work, split: Split) -> list[Example]:
     """Draw the prompts that probes see: the skills' mixture and the prompts that carry each reading."""
-    scale = EACH[split] if split in EACH else 200
+    scale = EACH.get(split, 200)
     rows = makers.mixture(work, split, scale, OTHERS.get(split, 800))
     rows += readings.harmful(split, work.sources)
     rows += readings.harmless(split, work.sources, scale)
@@ -75,20 +83,33 @@ def key(example: Example) -> Key:
     return example.prompt, example.history
 
 
-def outcome_labels(work: Work, split: Split, name: str, examples: Sequence[Example]) -> tuple[list[int], list[int]]:
+def known_outcomes(work: Work, split: Split, name: str) -> dict[Key, int]:
+    """What a specialist really answered, right (1) or wrong (0); steered stories are judged on what was
+    asked.
+    """
+    paths = [work.path("outcomes", split, f"{name}.jsonl")]
+    if name == "stories":
+        paths.append(work.path("outcomes", split, "styled.jsonl"))
+    return {key(o.example): int(o.correct) for p in paths if p.exists() for o in makers.read_outcomes(p)}
+
+
+def outcome_labels(
+    work: Work, split: Split, name: str, examples: Sequence[Example]
+) -> tuple[list[int], list[int]]:
     """Return the indexes of examples with a known outcome of specialist ``name``, and the outcomes.
 
-    Known are the prompts it really answered, and prompts out of scope, which nobody here can answer. The desk that
-    answers from the cards is right on its own prompts and on no others.
+    Known are the prompts it really answered. Prompts out of scope nobody here can answer; a story in a
+    wanted style
+    only the storyteller can. The desk that answers from the cards is right on its own prompts and on no
+    others.
     """
     if name == "help":
         return list(range(len(examples))), [int(e.skill == "help") for e in examples]
-    known = {
-        key(o.example): int(o.correct) for o in makers.read_outcomes(work.path("outcomes", split, f"{name}.jsonl"))
-    }
+    known = known_outcomes(work, split, name)
     index, labels = [], []
     for i, example in enumerate(examples):
-        label = known.get(key(example), 0 if example.skill in ("outside", "help") else None)
+        elsewhere = example.skill in ("outside", "help") or (example.kind in STYLED and name != "stories")
+        label = known.get(key(example), 0 if elsewhere else None)
         if label is not None:
             index.append(i)
             labels.append(label)
@@ -98,7 +119,9 @@ def outcome_labels(work: Work, split: Split, name: str, examples: Sequence[Examp
 class Desk:
     """Fits probes on the ``fit`` split and calibrates them on the ``calibrate`` split, at one site."""
 
-    def __init__(self, work: Work, layer: int, states: dict[Split, Tensor], rows: dict[Split, list[Example]]) -> None:
+    def __init__(
+        self, work: Work, layer: int, states: dict[Split, Tensor], rows: dict[Split, list[Example]]
+    ) -> None:
         self.work, self.states, self.rows = work, states, rows
         self.site = Site((layer,), POOLINGS)
         self.print = fingerprint(work.path("trunk"))
@@ -131,12 +154,14 @@ def routing_accuracy(bank: ProbeBank, x: Tensor, examples: Sequence[Example]) ->
     """Share of in-scope prompts whose most probable specialist is the skill's own."""
     found = bank.probabilities(x)
     names = list(bank.specialists)
-    best = torch.stack([found["correct", name] for name in names]).argmax(0).tolist()
+    best: list[int] = torch.stack([found["correct", name] for name in names]).argmax(0).tolist()
     hits = [names[b] == e.skill for b, e in zip(best, examples, strict=True) if e.skill in names]
-    return sum(hits) / len(hits)
+    return sum(hits) / max(1, len(hits))
 
 
-def fit_bank(work: Work, layer: int, states: dict[Split, Tensor], rows: dict[Split, list[Example]]) -> ProbeBank:
+def fit_bank(
+    work: Work, layer: int, states: dict[Split, Tensor], rows: dict[Split, list[Example]]
+) -> ProbeBank:
     """Fit every probe of the family at one layer."""
     desk = Desk(work, layer, states, rows)
     specialists = [*makers.COURSES, "help"]
@@ -144,8 +169,8 @@ def fit_bank(work: Work, layer: int, states: dict[Split, Tensor], rows: dict[Spl
     return ProbeBank([*probes, *(desk.fit(name, "reading") for name in READINGS)])
 
 
-def make_probes(work: Work, layers: Sequence[int]) -> None:
-    """Fit the probes at each layer, keep the layer that routes the calibration split best, and save its bank."""
+def choose_layer(work: Work, layers: Sequence[int]) -> None:
+    """Fit the probes at each layer and note the one that routes the calibration split best."""
     model, codec = makers.open_trunk(work)
     rows: dict[Split, list[Example]] = {s: probe_mixture(work, s) for s in ("fit", "calibrate")}
     states = {s: pooled_states(model, codec, rows[s], layers) for s in rows}
@@ -154,7 +179,20 @@ def make_probes(work: Work, layers: Sequence[int]) -> None:
         bank = fit_bank(work, layer, {s: states[s][layer] for s in rows}, rows)
         scores[layer] = routing_accuracy(bank, states["calibrate"][layer], rows["calibrate"])
         work.say(f"layer {layer} routes {scores[layer]:.2%} of the calibration split to its own specialist")
-        bank.save(work.path("probes.run", str(layer)))
     best = max(scores, key=lambda layer: scores[layer])
-    ProbeBank.load(work.path("probes.run", str(best))).save(work.path("probes"))
-    work.path("probes", "layer.json").write_text(json.dumps({"layer": best, "scores": scores}))
+    work.path("layer.json").write_text(json.dumps({"layer": best, "scores": scores}))
+
+
+def scout_layer(work: Work) -> int:
+    """The layer whose probes routed best."""
+    return int(json.loads(work.path("layer.json").read_text())["layer"])
+
+
+def make_probes(work: Work) -> None:
+    """Fit the family's probes at the scout layer, steered stories included, and save them."""
+    model, codec = makers.open_trunk(work)
+    layer = scout_layer(work)
+    rows: dict[Split, list[Example]] = {s: probe_mixture(work, s) for s in ("fit", "calibrate")}
+    states = {s: pooled_states(model, codec, rows[s], (layer,))[layer] for s in rows}
+    shutil.rmtree(work.path("probes"), ignore_errors=True)
+    fit_bank(work, layer, states, rows).save(work.path("probes"))

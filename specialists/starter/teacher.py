@@ -1,7 +1,10 @@
-"""Stories sampled from the teacher checkpoint ``tinystories-ple-c3M``: the plain English that the trunk is distilled from.
+"""Stories sampled from the teacher checkpoint ``tinystories-ple-c3M``: the plain English that the trunk is
+distilled from.
 
-The checkpoint's architecture (per-layer embeddings) is not part of transformers. Its forward pass is written here against
-the safetensors file, with a key-value cache, so that sampling needs no remote code and runs about a hundred times faster.
+The checkpoint's architecture (per-layer embeddings) is not part of transformers. Its forward pass is
+written here against
+the safetensors file, with a key-value cache, so that sampling needs no remote code and runs about a hundred
+times faster.
 """
 
 from __future__ import annotations
@@ -42,7 +45,9 @@ class Teacher:
         return torch.zeros(layers, 2, rows, self.heads, length, self.head_width)
 
     def step(self, tokens: Tensor, position: int, cache: Tensor) -> Tensor:
-        """Read one token a row (shape ``[rows]``) at ``position`` and return next-token logits ``[rows, vocab]``."""
+        """Read one token a row (shape ``[rows]``) at ``position`` and return next-token logits ``[rows,
+        vocab]``.
+        """
         w, c = self.weights, self.config
         x = w["model.embed_tokens.weight"][tokens]
         extra = self._per_layer(x, tokens)
@@ -65,7 +70,8 @@ class Teacher:
         n, p = c["num_hidden_layers"], c["ple_dim"]
         read = (x @ w["model.ple_in.weight"].T * c["hidden_size"] ** -0.5).view(-1, n, p)
         looked_up = w["model.ple_table.weight"][tokens].view(-1, n, p) * p**0.5
-        return (self._norm(read, w["model.ple_in_norm.weight"]) + looked_up) * 2**-0.5
+        both: Tensor = self._norm(read, w["model.ple_in_norm.weight"]) + looked_up
+        return both * 2**-0.5
 
     def _attend(self, h: Tensor, prefix: str, position: int, cache: Tensor) -> Tensor:
         w, rows = self.weights, h.shape[0]
@@ -100,7 +106,9 @@ class Teacher:
             ended[alive] |= drawn == end
             if ended.all():
                 break
-            if t % 32 == 31:  # finished rows leave the batch now and then: gathering the cache costs as much as a step
+            if (
+                t % 32 == 31
+            ):  # finished rows leave the batch now and then: gathering the cache costs as much as a step
                 going = ~ended[alive]
                 alive, cache = alive[going], cache[:, :, going].contiguous()
         return [self.tokenizer.decode(self._until_end(row[1:])) for row in tokens.tolist()]

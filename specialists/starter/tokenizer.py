@@ -1,4 +1,6 @@
-"""The starter family's byte-level BPE tokenizer: every digit is its own token, four tokens mark the chat's turns."""
+"""The starter family's byte-level BPE tokenizer: every digit is its own token, four tokens mark the chat's
+turns.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,9 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 PAD, USER, ASSISTANT, END = SPECIALS = ("<|pad|>", "<|user|>", "<|assistant|>", "<|end|>")
 CHAT_TEMPLATE = (
-    "{% for message in messages %}{{ '<|' + message['role'] + '|>' + message['content'] + '<|end|>' }}{% endfor %}"
+    "{% for message in messages %}"
+    "{{ '<|' + message['role'] + '|>' + message['content'] + '<|end|>' }}"
+    "{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
 )
 
@@ -18,14 +22,17 @@ CHAT_TEMPLATE = (
 def train_tokenizer(texts: Iterable[str], vocabulary: int) -> Tokenizer:
     """Train byte-level BPE on ``texts``.
 
-    Digits are split one by one because column arithmetic needs to address them; the 256 bytes are always in the
+    Digits are split one by one because column arithmetic needs to address them; the 256 bytes are always in
+    the
     vocabulary, so no text is ever unknown.
 
     Raises:
         ValueError: ``vocabulary`` has no room for the bytes and the special tokens.
     """
     if vocabulary < 256 + len(SPECIALS):
-        raise ValueError(f"a vocabulary of {vocabulary} has no room for 256 bytes and {len(SPECIALS)} special tokens")
+        raise ValueError(
+            f"a vocabulary of {vocabulary} has no room for 256 bytes and {len(SPECIALS)} special tokens"
+        )
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
@@ -42,7 +49,9 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int) -> Tokenizer:
 
 
 def save_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
-    """Write ``tokenizer.json`` and the ``tokenizer_config.json`` that transformers reads, chat template included."""
+    """Write ``tokenizer.json`` and the ``tokenizer_config.json`` that transformers reads, chat template
+    included.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer.save(str(folder / "tokenizer.json"))
     config = {

@@ -10,7 +10,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO
 
-TOPICS = ("code", "emotion_misinfo", "instruct", "intent", "knowledge", "malware_url", "math", "multilingual")
+TOPICS: tuple[str, ...] = (
+    "code",
+    "emotion_misinfo",
+    "instruct",
+    "intent",
+    "knowledge",
+    "malware_url",
+    "math",
+    "multilingual",
+)
 TOPICS += ("models", "probing", "router", "safety", "text")
 
 
@@ -18,7 +27,8 @@ TOPICS += ("models", "probing", "router", "safety", "text")
 class Work:
     """The recipe's folder: token streams, checkpoints, step marks and one log file.
 
-    ``data`` is the folder of sources as the user named it; ``sources`` adds what the recipe itself generated (the
+    ``data`` is the folder of sources as the user named it; ``sources`` adds what the recipe itself
+    generated (the
     teacher's stories) beside links to it.
     """
 
@@ -56,7 +66,9 @@ class Work:
 
 @dataclass(frozen=True)
 class Step:
-    """One step of the recipe; it is skipped when it already finished with the same settings after the same steps."""
+    """One step of the recipe; it is skipped when it already finished with the same settings after the same
+    steps.
+    """
 
     name: str
     run: Callable[[Work], None]

@@ -18,9 +18,11 @@ T = TypeVar("T")
 class Example:
     """A prompt, its reference answer and how an answer is judged.
 
-    ``kind`` is the sub-skill reported in tables (``add``, ``capital``, ``en-fr`` …); ``template`` names the surface form,
+    ``kind`` is the sub-skill reported in tables (``add``, ``capital``, ``en-fr`` …); ``template`` names the
+    surface form,
     so that a test can prove that no test template was trained on.
-    ``history`` holds earlier (user, assistant) turns, for prompts that only make sense after them ("and of Spain?").
+    ``history`` holds earlier (user, assistant) turns, for prompts that only make sense after them ("and of
+    Spain?").
     """
 
     prompt: str
@@ -33,7 +35,9 @@ class Example:
 
 
 def bucket(key: str, buckets: int = 100) -> int:
-    """Return a stable bucket in ``[0, buckets)`` for a row key; it does not depend on the process or the seed."""
+    """Return a stable bucket in ``[0, buckets)`` for a row key; it does not depend on the process or the
+    seed.
+    """
     return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), "big") % buckets
 
 
@@ -48,13 +52,16 @@ def row_split(key: str) -> Split:
 
 
 def template_pool(templates: Sequence[T], split: Split) -> list[T]:
-    """Give each split its surface templates: every fifth is test only, every fifth calibrate only, the rest train and fit.
+    """Give each split its surface templates: every fifth is test only, every fifth calibrate only, the rest
+    train and fit.
 
     Raises:
         ValueError: fewer than five templates cannot be split.
     """
     if len(templates) < 5:
-        raise ValueError(f"{len(templates)} templates: at least 5 are needed so that test and calibrate get their own")
+        raise ValueError(
+            f"{len(templates)} templates: at least 5 are needed so that test and calibrate get their own"
+        )
     if split == "test":
         return [t for i, t in enumerate(templates) if i % 5 == 4]
     if split == "calibrate":

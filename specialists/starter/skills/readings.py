@@ -1,6 +1,8 @@
-"""Prompts that carry what the reading probes read: harm, injected instructions, a wanted language, wanted dialogue.
+"""Prompts that carry what the reading probes read: harm, injected instructions, a wanted language, wanted
+dialogue.
 
-Rows have skill ``stories`` where a steered story answers them, else ``outside``: harmful requests are answered by a
+Rows have skill ``stories`` where a steered story answers them, else ``outside``: harmful requests are
+answered by a
 refusal, which is steering too.
 """
 
@@ -78,7 +80,9 @@ def injected(split: Split, data: Path | None, count: int, seed: int) -> list[Exa
     return [Example(t, "", "outside", "injected", "bare", "open") for t in texts]
 
 
-def _styled(split: Split, count: int, seed: int, templates: list[str], kind: str, language: str) -> list[Example]:
+def _styled(
+    split: Split, count: int, seed: int, templates: list[str], kind: str, language: str
+) -> list[Example]:
     rng = random.Random(f"{kind}/{split}/{seed}")
     pool = template_pool(templates, split)
     rows = []

@@ -1,0 +1,80 @@
+"""Recipe step that sets the thresholds: of each reading, and of abstention for a stated risk."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from ...router.policy import Policy, calibrate_threshold
+from ...router.probes.probe import Probe, ProbeBank
+from . import makers, pack, probing
+from .skills.example import Example
+from .work import Work
+
+FALSE_ALARMS = {"harm": 0.01, "injection": 0.01}
+MARGIN = 0.02
+
+
+def reading_threshold(probe: Probe, probability: Tensor, carries: Tensor) -> float:
+    """The probability above which at most the allowed share of prompts without the reading lie, at least
+    0.5.
+    """
+    if probe.name not in FALSE_ALARMS:
+        return probe.threshold
+    quiet = probability[~carries].double()
+    return min(0.95, max(0.5, float(torch.quantile(quiet, 1 - FALSE_ALARMS[probe.name]))))
+
+
+def set_reading_thresholds(work: Work, bank: ProbeBank, x: Tensor, rows: list[Example]) -> ProbeBank:
+    """Set and save the threshold of every reading probe."""
+    found = bank.probabilities(x)
+    kept = []
+    for probe in bank.probes:
+        if probe.kind == "reading":
+            carries = torch.tensor([probing.reading_label(probe.name, e) for e in rows])
+            p = found["reading", probe.name]
+            probe = replace(probe, threshold=reading_threshold(probe, p, carries))
+            fired = p >= probe.threshold
+            work.say(
+                f"reading {probe.name}: threshold {probe.threshold:.2f}, fires on "
+                f"{float(fired[carries].float().mean()):.1%} of its prompts and "
+                f"{float(fired[~carries].float().mean()):.2%} of the others"
+            )
+        kept.append(probe)
+    bank = ProbeBank(kept)
+    bank.save(work.path("probes"))
+    return bank
+
+
+def decided(
+    policy: Policy, bank: ProbeBank, x: Tensor, rows: list[Example], work: Work
+) -> tuple[list[float], list[int]]:
+    """The policy's favourite on every calibration prompt: its P(correct), and whether it really was right."""
+    outcomes = {name: probing.known_outcomes(work, "calibrate", name) for name in makers.COURSES}
+    p_best, right = [], []
+    for vector, example in zip(x, rows, strict=True):
+        readings, p_correct = bank.evaluate(vector)
+        best = policy.candidates(p_correct, readings)[0]
+        if any(r.fired for r in readings if r.probe == "harm"):
+            continue
+        known = outcomes.get(best.specialist, {}).get(probing.key(example), 0)
+        p_best.append(best.p_correct)
+        right.append(int(example.skill == "help") if best.specialist == "help" else known)
+    return p_best, right
+
+
+def make_policy(work: Work) -> None:
+    """Set every threshold on the calibration split and write ``policy.json``."""
+    model, codec = makers.open_trunk(work)
+    layer = probing.scout_layer(work)
+    rows = probing.probe_mixture(work, "calibrate")
+    x = probing.pooled_states(model, codec, rows, (layer,))[layer]
+    bank = set_reading_thresholds(work, ProbeBank.load(work.path("probes")), x, rows)
+    policy = pack.make_policy(work, 0.0)
+    p_best, right = decided(policy, bank, x, rows, work)
+    threshold = calibrate_threshold(p_best, right, pack.RISK)
+    pack.make_policy(work, round(threshold, 4)).save(work.path("policy.json"))
+    covered = sum(p >= threshold for p in p_best) / len(p_best)
+    work.say(f"threshold {threshold:.3f} for risk {pack.RISK}: answers {covered:.1%} of the mixture")

@@ -1,0 +1,54 @@
+"""The starter family's recipe: every step in order, each skipped once it is done."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+
+from . import deciding, features, language, makers, pack, probing, steering, student
+from .work import Step, Work, run_steps
+
+LAYERS = (3, 4, 5, 6)
+
+
+def collect(work: Work) -> None:
+    """Let every specialist answer the fitting and the calibration mixture."""
+    for split, each in probing.EACH.items():
+        makers.collect_outcomes(work, split, each, probing.OTHERS[split])
+
+
+def collect_styled(work: Work) -> None:
+    """Let the steered storyteller answer requests for a style."""
+    for split in probing.EACH:
+        steering.collect_styled(work, split)
+
+
+def steps(target: Path) -> list[Step]:
+    """Return the recipe; the family is packed into ``target``."""
+    courses = [
+        Step(f"adapter-{name}", partial(makers.train_specialist, name=name), asdict(course))
+        for name, course in makers.COURSES.items()
+    ]
+    return [
+        Step("stories", language.sample_stories, language.STORIES),
+        Step("tokenizer", language.make_tokenizer, language.VOCABULARY),
+        Step("streams", language.make_streams, language.STREAM_TOKENS),
+        Step("trunk", language.train_trunk, language.TRUNK),
+        *courses,
+        Step("student", student.make_student, student.SHAPE),
+        Step("outcomes", collect, (probing.EACH, probing.OTHERS)),
+        Step("layer", partial(probing.choose_layer, layers=LAYERS), LAYERS),
+        Step("features", features.make_features, (features.LATENTS, features.ACTIVE, features.STEPS)),
+        Step("vectors", steering.make_trained_vectors, (steering.LAYER, steering.LIMIT)),
+        Step("dialogue", steering.make_dialogue_feature),
+        Step("styled", collect_styled),
+        Step("probes", probing.make_probes),
+        Step("policy", deciding.make_policy, (pack.LAMBDA, pack.RISK)),
+        Step("pack", partial(pack.pack, target=target)),
+    ]
+
+
+def run(work: Work, target: Path, until: str | None = None) -> None:
+    """Run the recipe, or the part of it up to the step ``until``."""
+    run_steps(steps(target), work, until)
