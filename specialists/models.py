@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig, PreTrainedModel
@@ -38,14 +38,14 @@ def load_model_folder(
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
         raise WeightsError(f"{folder / 'config.json'} names no model that can be run ({error})") from error
-    kind = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None)
+    kind: Any = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None)
     if kind is None:
         raise WeightsError(
             f"{folder} holds a {config.model_type!r} model, which generates no text: use a decoder"
         )
     tensors = _tensors(folder)
     stored = next((t.dtype for t in tensors.values() if t.is_floating_point()), torch.float32)
-    with _quiet():
+    with quiet():
         model, info = kind.from_pretrained(
             None, config=config, state_dict=tensors, dtype=dtype or stored, output_loading_info=True
         )
@@ -58,7 +58,7 @@ def load_model_folder(
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keep transformers' progress bar off the terminal."""
     shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]

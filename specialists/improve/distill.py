@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -25,6 +25,7 @@ from transformers import PreTrainedModel
 
 from ...router.taps import decoder_layers
 from ..adapters import AdapterBank
+from ..models import quiet
 from .answering import answer_all
 from .finetune import (
     Batch,
@@ -89,7 +90,8 @@ def shallow(teacher: PreTrainedModel, layers: Sequence[int]) -> PreTrainedModel:
     config.num_hidden_layers = len(layers)
     if getattr(config, "layer_types", None):
         config.layer_types = [config.layer_types[i] for i in layers]
-    student = cast(PreTrainedModel, type(teacher)(config)).to(torch.float32)
+    student = type(teacher)(config)
+    cast(Any, student).to(torch.float32)
     inner = {id(p) for p in source.parameters()}
     outer = {n: p for n, p in teacher.named_parameters() if id(p) not in inner}
     student.load_state_dict(outer, strict=False)
@@ -240,8 +242,9 @@ def distill(
         student.train()
         loss = _loop(Distiller(bank, name, student, plan), rows, len(codec.invocation), work, say)
         student.train(False)
-    saved = copy.deepcopy(student).to(torch.bfloat16)
-    saved.save_pretrained(target)
+    saved = cast(Any, copy.deepcopy(student)).to(torch.bfloat16)
+    with quiet():
+        saved.save_pretrained(target)
     return loss
 
 

@@ -98,10 +98,8 @@ def expand(tensors: Mapping[str, Tensor], head: Mapping[str, Any], path: Path) -
         WeightsError: `quantization.json` is of another format, or does not fit the tensors.
     """
     bits, group, shapes = head.get("bits"), head.get("group"), head.get("weights")
-    known = (
-        head.get("format") == FORMAT and bits in BITS and isinstance(group, int) and isinstance(shapes, dict)
-    )
-    if not known:
+    known = head.get("format") == FORMAT and bits in BITS
+    if not known or not isinstance(bits, int) or not isinstance(group, int) or not isinstance(shapes, dict):
         raise WeightsError(
             f"{path.parent / QUANTIZATION} is no quantization of format {FORMAT} "
             f"(bits {bits!r}, group {group!r}): restore it"

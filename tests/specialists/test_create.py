@@ -39,7 +39,7 @@ def make(kind: str, folder: Path, tokenizer: Tokenizer) -> Path:
     config = AutoConfig.for_model(
         kind, vocab_size=tokenizer.get_vocab_size(), initializer_range=0.2, **DECODERS[kind]
     )
-    AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    AutoModelForCausalLM.from_config(config).save_pretrained(folder)  # type: ignore[no-untyped-call]
     save_tokenizer(tokenizer, folder)
     return folder
 
