@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from ..store.errors import UsageError
 
 GRID = tuple(i / 100 for i in range(99, -1, -1))
+STARTS = (1, 2, 4, 8)
 
 
 def binomial_cdf(k: int, n: int, p: float) -> float:
@@ -60,36 +62,65 @@ def calibrate_threshold(
     the threshold are answered wrongly, on prompts drawn like the sample.
 
     Fixed-sequence testing (Angelopoulos et al., 'Learn then Test', 2021): thresholds 0.99, 0.98, ... are
-    fixed beforehand; from the first that admits enough prompts, each is accepted while the Clopper-Pearson
-    bound of its error rate is at most `risk`, and the first refusal ends the walk, so no correction for many
-    tests is due. Where it starts depends on how many prompts are admitted only, never on their outcomes.
+    fixed beforehand; walking down, each is accepted while the Clopper-Pearson bound of its error rate is at
+    most `risk`, and the first refusal ends the walk, so no correction for many tests is due. A walk that
+    starts with few prompts can end by bad luck, so four walks start where n, 2n, 4n and 8n prompts are
+    admitted, each at delta / 4; the starts depend on how many prompts are admitted, never on their outcomes.
 
     Raises UsageError for wrong values, too few prompts, and when no threshold keeps the risk.
     """
     p, y = _numbers(p_best), _numbers(correct)
     _checked(p, y, risk, delta)
+    admitted = _admitted(p, y)
+    share = delta / len(STARTS)
+    enough = max(math.log(share) / math.log1p(-risk), 5 / risk)
+    walks = [_walk(admitted, start * enough, risk, share) for start in STARTS]
+    found = [threshold for threshold in walks if threshold is not None]
+    if not found:
+        raise UsageError(_refusal(admitted, enough, risk, share, len(p)))
+    return min(found)
+
+
+class _Admitted(NamedTuple):
+    """What a threshold lets through, and how much of it was wrong."""
+
+    threshold: float
+    size: int
+    errors: int
+
+
+def _admitted(p: list[float], y: list[float]) -> list[_Admitted]:
     pairs = sorted(zip(p, y, strict=True), reverse=True)
-    enough = math.ceil(max(math.log(delta) / math.log1p(-risk), 5 / risk))
-    chosen: float | None = None
-    count = errors = 0
-    bound = 1.0
+    rows, count, errors = [], 0, 0
     for threshold in GRID:
         while count < len(pairs) and pairs[count][0] >= threshold:
             errors += int(pairs[count][1] == 0)
             count += 1
-        if count < min(enough, len(pairs)):
+        rows.append(_Admitted(threshold, count, errors))
+    return rows
+
+
+def _walk(admitted: list[_Admitted], start: float, risk: float, delta: float) -> float | None:
+    """Return the last threshold accepted from the first that admits `start` prompts; None for none."""
+    last = None
+    for one in admitted:
+        if one.size < start:
             continue
-        bound = upper_bound(errors, count, delta)
-        if bound > risk:
+        # P(so few errors | rate = risk) <= delta is the same as: the Clopper-Pearson bound is <= risk.
+        if binomial_cdf(one.errors, one.size, risk) > delta:
             break
-        chosen = threshold
-    if chosen is None:
-        raise UsageError(
-            f"no threshold keeps risk {risk:g}: among the {count} most confident of {len(pairs)} prompts "
-            f"{errors} were wrong (upper bound {bound:.3f}); allow more risk, better the probes, or "
-            "calibrate on more prompts"
-        )
-    return chosen
+        last = one.threshold
+    return last
+
+
+def _refusal(admitted: list[_Admitted], enough: float, risk: float, delta: float, total: int) -> str:
+    first = next((one for one in admitted if one.size >= enough), admitted[-1])
+    bound = upper_bound(first.errors, first.size, delta)
+    return (
+        f"no threshold keeps risk {risk:g}: among the {first.size} most confident of {total} prompts "
+        f"{first.errors} were wrong (upper bound {bound:.3f}); allow more risk, better the probes, or "
+        "calibrate on more prompts"
+    )
 
 
 def _numbers(values: Iterable[float]) -> list[float]:

@@ -158,7 +158,7 @@ def _mask(batch: Batch, scope: SteeringScope) -> Tensor:
 def _descend(optimizer: torch.optim.Optimizer, vector: Tensor, loss: Tensor, step: int) -> None:
     if not bool(torch.isfinite(loss)):
         raise UsageError(
-            f"the loss is {float(loss)} at step {step}; lower the rate or set a limit on the length"
+            f"the loss is {float(loss.detach())} at step {step}; lower the rate or set a limit on the length"
         )
     (vector.grad,) = torch.autograd.grad(loss, [vector])
     optimizer.step()
