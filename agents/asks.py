@@ -20,7 +20,7 @@ _LEAD = re.compile(
 _ASKING_WORDS = """
     what what's who who's whom whose where when which why how is are was were do does did can could will
     would translate say spell write tell give name list calculate compute add subtract multiply divide solve
-    find explain describe define classify check classify make convert count sort reverse compare work answer show
+    find explain describe define classify check make convert count sort reverse compare work answer show
     please"""
 _ASKING = frozenset(_ASKING_WORDS.split())
 # a part that leans on its neighbour means nothing alone

@@ -29,6 +29,7 @@ def open_ship(
     device: str,
     cores: int | None,
     limits: Limits,
+    keep_text: bool,
     owned: list[Any],
 ) -> Ship:
     """Open a family with its instruments; what is opened here is added to `owned`.
@@ -38,7 +39,7 @@ def open_ship(
     if log is None:
         from ..store.ledger import Ledger
 
-        log = Ledger.open()
+        log = Ledger.open(keep_text=keep_text)
         owned.append(log)
     opened = family if isinstance(family, Family) else Family.open(family)
     if engine is None:

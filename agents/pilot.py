@@ -37,7 +37,8 @@ class Pilot:
 
     Nothing is loaded before the first prompt (or `warm`). `family` is a name, a folder, or an open Family.
     `ledger`, `engine` and `threads` (a LangGraph checkpointer) are opened here unless given; what is given is
-    not closed here. `ledger=Unlogged()` keeps nothing at all. `policy` replaces the family's.
+    not closed here. `ledger=Unlogged()` keeps nothing at all; with `keep_text` off, the log opened here keeps
+    digests of the texts only. `policy` replaces the family's.
     """
 
     def __init__(
@@ -52,10 +53,12 @@ class Pilot:
         cores: int | None = None,
         max_tokens: int = 256,
         limits: Limits | None = None,
+        keep_text: bool = True,
     ) -> None:
         self._family, self._ledger, self._engine, self._policy = family, ledger, engine, policy
         self._threads, self._device, self._cores = threads, device, cores
         self._max_tokens, self._limits = max_tokens, limits or Limits()
+        self._keep_text = keep_text
         self._opening = threading.RLock()
         self._owned: list[Any] = []
         self._ready: tuple[Ship, Graph] | None = None
@@ -89,6 +92,7 @@ class Pilot:
                     device=self._device,
                     cores=self._cores,
                     limits=self._limits,
+                    keep_text=self._keep_text,
                     owned=self._owned,
                 )
                 self._ready = ship, open_graph(ship, self._threads, self._owned)

@@ -55,8 +55,10 @@ def wrong(prompt: str, answer: str) -> str | None:
 
 
 def checkable(prompt: str, answer: str) -> bool:
-    """Whether `wrong` had anything to check."""
-    return asked(prompt) is not None or _stated(answer) is not None or any(True for _ in _equations(answer))
+    """Whether `wrong` had anything to check: steps, or a number that answers a plain sum."""
+    expression = asked(prompt) or _stated(answer)
+    given = expression is not None and _result(answer, expression) is not None
+    return given or any(True for _ in _equations(answer))
 
 
 def _wrong_result(prompt: str, answer: str) -> str | None:

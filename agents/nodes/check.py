@@ -14,6 +14,9 @@ from .step import At, Step
 _LOOP_WORDS = re.compile(r"(?P<unit>(?:\S+\s+){1,12}?)(?P=unit){3,}\S*\s*$")
 _LOOP_CHARACTERS = re.compile(r"(?P<unit>\S{1,8}?)(?P=unit){11,}\s*$")
 
+# or very few words in any order
+LOOP_WINDOW, LOOP_VARIETY = 40, 8
+
 
 def check(part: Part, at: At) -> Step:
     """Judge the answer; send it on to the next-best specialist where one is left.
@@ -87,9 +90,12 @@ def _loop(part: Part) -> Check | None:
         return None
     tail = (part.answer or "")[-400:]
     found = _LOOP_WORDS.search(tail) or _LOOP_CHARACTERS.search(tail)
-    if found is None:
-        return Check(verdict="answer", reason="no loop at the end")
-    return Check(verdict="escalate", reason=f"loop: {found['unit'].strip()[:40]!r} over and over")
+    if found is not None:
+        return Check(verdict="escalate", reason=f"loop: {found['unit'].strip()[:40]!r} over and over")
+    words = tail.split()[-LOOP_WINDOW:]
+    if len(words) == LOOP_WINDOW and len(set(words)) <= LOOP_VARIETY:
+        return Check(verdict="escalate", reason=f"loop: {len(set(words))} words over and over")
+    return Check(verdict="answer", reason="no loop at the end")
 
 
 def _arithmetic(part: Part) -> Check | None:

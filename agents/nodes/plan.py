@@ -64,7 +64,7 @@ def fitting(voyage: Voyage, turns: Turns) -> Turns:
     while (count := len(ship.engine.encode_chat((*head, *rest)))) > room:
         if len(rest) == 1:
             raise UsageError(
-                f"the prompt has {count} tokens; this family reads at most {room} before an answer; shorten it"
+                f"the prompt has {count} tokens; this family reads {room} before an answer; shorten it"
             )
         rest = rest[next((at for at in range(1, len(rest)) if rest[at].role == "user"), len(rest) - 1) :]
     return (*head, *rest)

@@ -76,5 +76,5 @@ def finished(part: Part, text: str) -> Part:
     """The part of an abstention: `text` says why nobody answered."""
     generation = part.generation
     assert generation is not None
-    generation = generation.model_copy(update={"specialist": None, "finish_reason": "abstain"})
+    generation = generation.model_copy(update={"specialist": None, "finish_reason": "abstained"})
     return part.model_copy(update={"answer": text, "generation": generation})

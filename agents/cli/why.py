@@ -1,0 +1,39 @@
+"""`pilothouse why`: explain an answer from its record."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from . import console
+from .console import DeviceOption, FamilyOption, JsonOption
+
+app = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode=None, add_completion=False)
+
+
+@app.command()
+def why(
+    name: Annotated[
+        str, typer.Argument(metavar="ID", help="An id, its first or last characters, or 'last'.")
+    ] = "last",
+    causal: Annotated[
+        bool, typer.Option("--causal", help="Ablate the top features in the scout and route again.")
+    ] = False,
+    as_json: JsonOption = False,
+    family: FamilyOption = None,
+    device: DeviceOption = None,
+) -> None:
+    """Explain an answer from its log record.
+
+    Reads the log alone, and loads no model; --causal loads the family and experiments on its scout.
+    """
+    settings = console.settings_with(family=family, device=device)
+    with console.open_pilot(settings, no_log=False) as pilot:
+        found = pilot.why(name, causal)
+    if as_json:
+        console.print_json(found.model_dump(mode="json") | {"flips": [one.flips for one in found.effects]})
+        return
+    from .whypage import show
+
+    show(found)
