@@ -20,7 +20,7 @@ from . import corpus, makers, probing
 from .skills.example import Example
 from .work import Work
 
-LATENTS, ACTIVE, STEPS = 1024, 24, 2500
+LATENTS, ACTIVE, STEPS = 1024, 24, 1200
 WINDOW = 6
 
 

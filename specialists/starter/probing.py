@@ -128,8 +128,9 @@ class Desk:
 
     def fit(self, name: str, kind: Kind) -> Probe:
         """Fit and calibrate one probe; its ``meta`` reports AUROC and ECE on the calibration split."""
-        weight, bias = fit_logistic(*self._data(name, kind, "fit"))
-        x, y = self._data(name, kind, "calibrate")
+        x, y, groups = self._data(name, kind, "fit")
+        weight, bias = fit_logistic(x, y, groups=groups)
+        x, y, _ = self._data(name, kind, "calibrate")
         logits = x.double() @ weight.double() + bias
         calibration = fit_calibration(logits, y)
         probability = calibration(logits)
@@ -142,12 +143,14 @@ class Desk:
         self.work.say(f"probe {kind} {name}: AUROC {meta['auroc']}, ECE {meta['ece']}")
         return Probe(name, kind, weight, bias, calibration, 0.5, self.site, self.print, meta)
 
-    def _data(self, name: str, kind: Kind, split: Split) -> tuple[Tensor, list[int]]:
+    def _data(self, name: str, kind: Kind, split: Split) -> tuple[Tensor, list[int], list[str]]:
+        """States, labels and groups; a template is one group, so that ridges are chosen for unseen ones."""
         examples = self.rows[split]
+        groups = [e.prompt if e.template in ("freeform", "bare") else e.template for e in examples]
         if kind == "reading":
-            return self.states[split], [int(reading_label(name, e)) for e in examples]
+            return self.states[split], [int(reading_label(name, e)) for e in examples], groups
         index, labels = outcome_labels(self.work, split, name, examples)
-        return self.states[split][index], labels
+        return self.states[split][index], labels, [groups[i] for i in index]
 
 
 def routing_accuracy(bank: ProbeBank, x: Tensor, examples: Sequence[Example]) -> float:

@@ -9,7 +9,7 @@ from pathlib import Path
 from . import deciding, features, language, makers, pack, probing, steering, student
 from .work import Step, Work, run_steps
 
-LAYERS = (3, 4, 5, 6)
+LAYERS = (4, 5, 6)
 
 
 def collect(work: Work) -> None:
