@@ -1,0 +1,69 @@
+"""`pilothouse bench …`: one command a benchmark. Nothing heavy is imported before one runs."""
+
+from __future__ import annotations
+
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..store.errors import UsageError
+
+# name of the command -> the sub-package that runs it
+BENCHMARKS: dict[str, str] = {"starter": "pilothouse.bench.starter.run"}
+NEEDED = {"sklearn": "scikit-learn", "matplotlib": "matplotlib"}
+DATA = Path("../shared/data")
+
+app = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode=None, add_completion=False)
+
+
+@app.callback()
+def bench() -> None:
+    """Measure a family against its baselines and write a page of results."""
+
+
+@app.command()
+def starter(
+    family: Annotated[
+        str, typer.Option("--family", "-f", metavar="NAME|DIR", help="Family to measure.")
+    ] = "starter",
+    data: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Data folder (else ../shared/data, if it is there).")
+    ] = None,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the page goes.")] = Path("docs/results"),
+    seed: Annotated[int, typer.Option(help="Of every draw and resample.")] = 0,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="About 20 rows a skill: a trial, no result.")
+    ] = False,
+) -> None:
+    """Measure the starter family: skills, routing, calibration, abstention, steering, latency.
+
+    Writes starter.md and its pictures. Without a data folder, what needs one is left out and said to be.
+    """
+    require_packages()
+    if data is not None and not data.is_dir():
+        raise UsageError(f"the data folder {data} does not exist; give one that does, or leave --data out")
+    from ..specialists.family import Family
+    from .starter.run import run
+
+    found = data or (DATA if DATA.is_dir() else None)
+    report = run(Family.open(family), found, out, seed, quick, say=say)
+    say(f"wrote {out / 'starter.md'}")
+    for goal in report.missed:
+        say(f"missed: {goal.what}")
+
+
+def say(line: str) -> None:
+    """Tell progress on stderr."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def require_packages() -> None:
+    """Raises UsageError where a package that only benchmarks need is not installed."""
+    missing = [package for module, package in NEEDED.items() if find_spec(module) is None]
+    if missing:
+        raise UsageError(
+            f"benchmarks need {', '.join(missing)}; install them: pip install 'pilothouse[bench]'"
+        )

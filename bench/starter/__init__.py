@@ -1,0 +1,1 @@
+"""The starter family measured: skills, routing, calibration, abstention, explanation, steering, latency."""
