@@ -33,7 +33,7 @@ class Teacher:
     def __init__(self, folder: Path) -> None:
         self.config = json.loads((folder / "config.json").read_text())
         self.weights = load_file(folder / "model.safetensors")
-        self.tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        self.tokenizer = Tokenizer.from_str((folder / "tokenizer.json").read_text(encoding="utf-8"))
         heads, width = self.config["num_attention_heads"], self.config["hidden_size"]
         self.heads, self.head_width = heads, width // heads
         half = torch.arange(0, self.head_width, 2, dtype=torch.float32) / self.head_width
