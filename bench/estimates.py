@@ -49,8 +49,8 @@ def estimate(statistic: Statistic, n: int, seed: int) -> Estimate:
     """
     if n < 1:
         raise ValueError("there are no rows to estimate from")
-    value = float(statistic(np.ones((1, n)))[0])
     with np.errstate(invalid="ignore", divide="ignore"):
+        value = float(statistic(np.ones((1, n)))[0])
         samples = statistic(draws(n, seed))
     samples = samples[np.isfinite(samples)]
     if not samples.size:

@@ -25,6 +25,13 @@ class Matrix:
     right: Mapping[str, Array]
     confidence: Mapping[str, Array]
 
+    def part(self, start: int, stop: int) -> Matrix:
+        """The prompts from `start` up to `stop`."""
+        at = slice(start, stop)
+        right = {name: values[at] for name, values in self.right.items()}
+        confidence = {name: values[at] for name, values in self.confidence.items()}
+        return Matrix(self.examples[at], self.x[at], self.routed[at], right, confidence)
+
     @property
     def names(self) -> list[str]:
         """All specialists."""

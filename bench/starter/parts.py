@@ -23,30 +23,41 @@ def routed_parts(pilot: Pilot, prompt: str) -> list[str]:
 
 
 def section(stage: Stage) -> Section:
-    """Cut hand-written prompts of several asks, and single paraphrases that must stay whole."""
-    many, single = written("multipart"), [e.prompt for e in paraphrases()]
-    rows, plain = (many[:12], single[:12]) if stage.sizes.route < 50 else (many, single)
+    """Cut hand-written prompts of several asks; what only looks so, and paraphrases, must stay whole."""
+    rows, plain = written("multipart"), [e.prompt for e in paraphrases()]
+    if stage.sizes.route < 50:
+        rows, plain = rows[::6], plain[::30]
     wanted: list[list[str]] = [list(row["specialists"]) for row in rows]
-    proposed = [len(split(row["prompt"])) for row in rows]
     with Pilot(stage.family, Unlogged()) as pilot:
         found = [routed_parts(pilot, row["prompt"]) for row in rows]
         whole = [len(routed_parts(pilot, prompt)) == 1 for prompt in plain]
-    counts = [len(f) == len(w) for f, w in zip(found, wanted, strict=True)]
-    rules = [p == len(w) for p, w in zip(proposed, wanted, strict=True)]
+    proposed = [len(split(row["prompt"])) for row in rows]
+    several = [i for i, names in enumerate(wanted) if len(names) > 1]
+    single = [i for i, names in enumerate(wanted) if len(names) == 1]
     return Section(
         "Prompts of several asks",
-        "Hand-written prompts of two or more asks. Rules propose a cut; it stands when the policy would "
-        "answer every part. `as written` wants the right specialists in the right order.",
+        "Hand-written prompts of two or more asks, and ones that only look like it. Rules propose a cut; it "
+        "stands when the policy would answer every part. `as written`: the right specialists in the right "
+        "order.",
         ("measure", "n", "value"),
         (
-            _row(stage, "cut into the right number of parts", counts),
             _row(
                 stage,
-                "parts and specialists as written",
-                [f == w for f, w in zip(found, wanted, strict=True)],
+                "several asks: right number of parts",
+                [len(found[i]) == len(wanted[i]) for i in several],
             ),
-            _row(stage, "right number proposed by the rules alone", rules),
-            _row(stage, "single paraphrases left whole", whole),
+            _row(
+                stage,
+                "several asks: parts and specialists as written",
+                [found[i] == wanted[i] for i in several],
+            ),
+            _row(
+                stage,
+                "several asks: right number proposed by the rules alone",
+                [proposed[i] == len(wanted[i]) for i in several],
+            ),
+            _row(stage, "one ask that looks like several: left whole", [len(found[i]) == 1 for i in single]),
+            _row(stage, "free paraphrases: left whole", whole),
         ),
     )
 

@@ -67,8 +67,10 @@ def measured(stage: Stage, out: Path) -> list[Section]:
     named = stage.probes.specialists
     examples, missing = mixture(named, "test", stage.sizes.route, stage.seed, stage.data)
     first = skills.section(stage)
-    test = matrix.fill(stage, examples)
-    free = matrix.fill(stage, _few(stage, [e for e in paraphrases() if e.skill in named]))
+    asked = _few(stage, [e for e in paraphrases() if e.skill in named])
+    # both at once: prompts of one length share a batch
+    both = matrix.fill(stage, [*examples, *asked])
+    test, free = both.part(0, len(examples)), both.part(len(examples), len(both.examples))
     answers, scores = routing.answering(stage, test, "Routed answers")
     found = scope.gather(stage, test, out_of_scope(stage.sizes.outside, stage.seed, stage.data))
     pictures.router_picture(scores, out / "starter-routers.png", stage.seed)

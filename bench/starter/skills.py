@@ -84,24 +84,20 @@ def measure(stage: Stage, skill: str) -> list[Measured]:
     each = stage.sizes.kind if len(groups) > 1 else 2 * stage.sizes.kind
     drawn = draw(skill, "test", 10 * each * len(groups), stage.seed, stage.data)
     usual, tfidf = _baselines(stage, skill)
+    grouped = {name: rows for name, rows in per_group(drawn, groups, each).items() if rows}
+    everything = [row for rows in grouped.values() for row in rows]
+    longest = stage.longest(skill)
+    # all groups at once: prompts of one length share a batch
+    stage.answers(skill, everything, longest)
+    stage.answers(TRUNK, everything, longest)
     found = []
-    for group, rows in per_group(drawn, groups, each).items():
-        if not rows:
-            continue
-        longest = stage.longest(skill)
+    for group, rows in grouped.items():
         guesses = tfidf.predict([row.prompt for row in rows]) if tfidf else None
-        found.append(
-            Measured(
-                skill,
-                group,
-                rows,
-                stage.answers(skill, rows, longest),
-                stage.answers(TRUNK, rows, longest),
-                [bool(usual) and correct(row, usual) for row in rows],
-                [correct(r, g) for r, g in zip(rows, guesses, strict=True)] if guesses else None,
-            )
-        )
-        stage.say(f"{skill}, {group}: {sum(o.correct for o in found[-1].own)}/{len(rows)} right")
+        own, trunk = (stage.answers(name, rows, longest) for name in (skill, TRUNK))
+        plain = [bool(usual) and correct(row, usual) for row in rows]
+        labelled = [correct(r, g) for r, g in zip(rows, guesses, strict=True)] if guesses else None
+        found.append(Measured(skill, group, rows, own, trunk, plain, labelled))
+        stage.say(f"{skill}, {group}: {sum(o.correct for o in own)}/{len(rows)} right")
     return found
 
 

@@ -48,7 +48,7 @@ class Sizes:
 
 
 FULL = Sizes(200, 120, 200, 20_000, 900, 150, 200, 120, 40, 5)
-QUICK = Sizes(20, 12, 40, 800, 60, 12, 20, 12, 4, 1)
+QUICK = Sizes(8, 8, 40, 800, 60, 8, 20, 3, 3, 1)
 
 
 @dataclass(frozen=True)
