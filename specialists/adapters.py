@@ -19,8 +19,6 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from transformers import PreTrainedModel
-from transformers.pytorch_utils import Conv1D
 
 from .weights import AdapterFileError, read_json, read_tensors
 
@@ -104,18 +102,18 @@ class AdapterBank:
     Not thread-safe: ``active`` changes what every forward pass of this trunk computes until it is left.
     """
 
-    def __init__(self, model: PreTrainedModel, low: torch.dtype | None = None) -> None:
+    def __init__(self, model: nn.Module, low: torch.dtype | None = None) -> None:
         """Wrap the linear maps of ``model``; ``low`` keeps a copy of their weights in that dtype
         (frozen-trunk training).
         """
-        self.model = model
+        self.model: Any = model
         self.adapters: dict[str, Adapter] = {}
         self.now: _Active | None = None
         self.sites = {name: _Site(module, self) for name, module in linear_maps(model).items()}
         for site in self.sites.values():
             if low is not None:
                 weight = cast(Tensor, site.module.weight).detach()
-                site.weight = (weight.T if isinstance(site.module, Conv1D) else weight).to(low).contiguous()
+                site.weight = (weight.T if is_conv1d(site.module) else weight).to(low).contiguous()
             site.module.forward = site.forward
 
     def close(self) -> None:
@@ -203,16 +201,22 @@ class AdapterBank:
             self.now = before
 
 
-def linear_maps(model: PreTrainedModel) -> dict[str, nn.Module]:
+def is_conv1d(module: nn.Module) -> bool:
+    """Whether a module is GPT-2's linear map, transformers' Conv1D, told by name: importing it is slow."""
+    return type(module).__name__ == "Conv1D" and hasattr(module, "nf")
+
+
+def linear_maps(model: nn.Module) -> dict[str, nn.Module]:
     """Name every linear map inside the decoder's layers (the output head is left alone)."""
-    head = model.get_output_embeddings()  # type: ignore[no-untyped-call]
-    return {n: m for n, m in model.named_modules() if isinstance(m, nn.Linear | Conv1D) and m is not head}
+    head = cast(Any, model).get_output_embeddings()
+    maps = {n: m for n, m in model.named_modules() if isinstance(m, nn.Linear) or is_conv1d(m)}
+    return {name: module for name, module in maps.items() if module is not head}
 
 
 def shape_of(module: nn.Module) -> tuple[int, int]:
     """Return (outputs, inputs) of a linear map; Conv1D, GPT-2's, keeps its weight transposed."""
     first, second = cast(Tensor, module.weight).shape
-    return (second, first) if isinstance(module, Conv1D) else (first, second)
+    return (second, first) if is_conv1d(module) else (first, second)
 
 
 def read_adapter(name: str, folder: Path, dtype: torch.dtype, device: torch.device) -> Adapter:

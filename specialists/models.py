@@ -5,15 +5,49 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
-from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig, PreTrainedModel
-from transformers.utils import logging
 
-from .weights import WeightsError, read_json, read_tensors
+from .lean import LeanDecoder, NotLean, load_lean
+from .weights import INDEX, QUANTIZATION, SINGLE, WeightsError, read_json, read_model_tensors
 
-SINGLE, INDEX, QUANTIZATION = "model.safetensors", "model.safetensors.index.json", "quantization.json"
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+__all__ = ["INDEX", "QUANTIZATION", "SINGLE", "empty_cache", "load_decoder", "load_model_folder", "quiet"]
+
+
+def load_decoder(
+    folder: Path,
+    dtype: torch.dtype | None = None,
+    device: torch.device | str = "cpu",
+    lean: bool | None = None,
+) -> LeanDecoder | PreTrainedModel:
+    """Return the model in a folder for inference: the lean decoder (`lean` True), Hugging Face's (False), or
+    the lean one where it can on a CPU (None).
+
+    Raises:
+        NotLean: `lean` is True, and it cannot.
+        WeightsError: as `load_model_folder`.
+    """
+    if lean is False or (lean is None and torch.device(device).type != "cpu"):
+        return load_model_folder(folder, dtype, device)
+    try:
+        return load_lean(folder, dtype, device)
+    except NotLean:
+        if lean:
+            raise
+    return load_model_folder(folder, dtype, device)
+
+
+def empty_cache(model: LeanDecoder | PreTrainedModel) -> Any:
+    """Return an empty key-value cache for a model: the lean one's own, or a `DynamicCache`."""
+    if isinstance(model, LeanDecoder):
+        return model.empty_cache()
+    from transformers import DynamicCache
+
+    return DynamicCache(config=model.config)
 
 
 def load_model_folder(
@@ -29,6 +63,8 @@ def load_model_folder(
             fit.
 
     """
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig
+
     config_json = read_json(folder / "config.json")
     if "auto_map" in config_json and config_json.get("model_type") is None:
         raise WeightsError(
@@ -43,7 +79,7 @@ def load_model_folder(
         raise WeightsError(
             f"{folder} holds a {config.model_type!r} model, which generates no text: use a decoder"
         )
-    tensors = _tensors(folder)
+    tensors = read_model_tensors(folder)
     stored = next((t.dtype for t in tensors.values() if t.is_floating_point()), torch.float32)
     with quiet():
         model, info = kind.from_pretrained(
@@ -54,12 +90,14 @@ def load_model_folder(
         raise WeightsError(
             f"{folder} lacks {', '.join(lacking[:3])}, which its config.json asks for: restore it"
         )
-    return cast(PreTrainedModel, model.to(device).eval())
+    return cast("PreTrainedModel", model.to(device).eval())
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
     """Keep transformers' progress bar off the terminal."""
+    from transformers.utils import logging
+
     shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
@@ -67,16 +105,3 @@ def quiet() -> Iterator[None]:
     finally:
         if shown:
             logging.enable_progress_bar()  # type: ignore[no-untyped-call]
-
-
-def _tensors(folder: Path) -> dict[str, torch.Tensor]:
-    if (folder / SINGLE).is_file() or not (folder / INDEX).is_file():
-        return read_tensors(folder, SINGLE)
-    tensors: dict[str, torch.Tensor] = {}
-    for name in sorted(set(read_json(folder / INDEX)["weight_map"].values())):
-        if Path(name).name != name:
-            raise WeightsError(
-                f"{folder / INDEX} names {name!r}, which is not a file of that folder: restore it"
-            )
-        tensors |= read_tensors(folder, name)
-    return tensors

@@ -149,14 +149,11 @@ class ChatCodec:
         return Skeleton(literals, (*system, *order), inner.invocation)
 
     def _jinja(self, messages: list[dict[str, str]], call: bool) -> str:
-        from transformers.utils.chat_template_utils import render_jinja_template
+        from .template import render
 
         names = ("bos_token", "eos_token", "pad_token", "unk_token")
-        tokens: dict[str, Any] = {n: token_text(self.config.get(n)) or "" for n in names}
-        rendered = render_jinja_template(
-            [messages], chat_template=self.template, add_generation_prompt=call, **tokens
-        )
-        return str(rendered[0][0])
+        tokens = {n: token_text(self.config.get(n)) or "" for n in names}
+        return render(self.template, messages, call, tokens)
 
 
 def token_text(value: Any) -> str | None:

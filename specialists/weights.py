@@ -17,6 +17,7 @@ class AdapterFileError(WeightsError):
     """A folder does not hold an adapter that this trunk can run."""
 
 
+SINGLE, INDEX, QUANTIZATION = "model.safetensors", "model.safetensors.index.json", "quantization.json"
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
 
 
@@ -57,10 +58,28 @@ def read_tensors(folder: Path, name: str) -> dict[str, Any]:
         tensors = load_file(path)
     except (SafetensorError, OSError, ValueError) as error:
         raise WeightsError(f"{path} is truncated or is not safetensors ({error}): restore it") from error
-    if (folder / "quantization.json").is_file():
+    if (folder / QUANTIZATION).is_file():
         from .improve.quantize import expand
 
-        return expand(tensors, read_json(folder / "quantization.json"), path)
+        return expand(tensors, read_json(folder / QUANTIZATION), path)
+    return tensors
+
+
+def read_model_tensors(folder: Path) -> dict[str, Any]:
+    """Read the tensors of a model folder, in one safetensors file or several that an index names.
+
+    Raises:
+        WeightsError: as `read_tensors`; the index names a file outside the folder.
+    """
+    if (folder / SINGLE).is_file() or not (folder / INDEX).is_file():
+        return read_tensors(folder, SINGLE)
+    tensors: dict[str, Any] = {}
+    for name in sorted(set(read_json(folder / INDEX)["weight_map"].values())):
+        if Path(name).name != name:
+            raise WeightsError(
+                f"{folder / INDEX} names {name!r}, which is not a file of that folder: restore it"
+            )
+        tensors |= read_tensors(folder, name)
     return tensors
 
 

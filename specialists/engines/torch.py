@@ -1,4 +1,4 @@
-"""The embedded engine: plain Hugging Face forward passes over one trunk, on CPU or GPU.
+"""The embedded engine: plain forward passes over one trunk, on CPU (lean decoder) or GPU (Hugging Face).
 
 A prompt is read once by the bare trunk. Every adapter goes on from a view of that key-value cache: cache
 layers grow by concatenation into new tensors, so a view costs nothing and cannot be changed by what follows.
@@ -14,11 +14,11 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import Any, Literal, cast
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache, PreTrainedModel
 
 from ...router.steer.runtime import Steering
 from ...router.steer.vector import SteeringVector
@@ -27,9 +27,16 @@ from ...store.errors import UsageError
 from ...store.records import Message
 from ..adapters import AdapterBank
 from ..family import Family
-from ..models import load_model_folder
+from ..lean import LeanCache, LeanDecoder
+from ..models import empty_cache, load_decoder
 from ..tokenizing import ChatCodec, Detokenizer, StopTexts
 from .base import Prefill, Sampling, TokenEvent
+
+if TYPE_CHECKING:
+    from transformers import DynamicCache, PreTrainedModel
+
+    Decoder = LeanDecoder | PreTrainedModel
+    Cache = LeanCache | DynamicCache
 
 REMEMBERED = 4
 SMALL = 60_000_000
@@ -39,7 +46,7 @@ SMALL = 60_000_000
 class _Kept:
     """A prefill's cache and the logits [V] after its last token."""
 
-    cache: DynamicCache
+    cache: Cache
     logits: Tensor
 
 
@@ -47,10 +54,10 @@ class _Kept:
 class _Run:
     """One model being decoded: which adapter acts, which vectors steer, and the cache so far."""
 
-    model: PreTrainedModel
+    model: Decoder
     adapter: str | None
     vectors: tuple[SteeringVector, ...]
-    cache: DynamicCache
+    cache: Cache
     logits: Tensor
     steering: Steering | None = None
     fresh: bool = field(default=True)
@@ -60,19 +67,29 @@ class TorchEngine:
     """See `Engine`. Computes in fp32 on a CPU, in the weights' own precision on a GPU."""
 
     def __init__(
-        self, family: Family, device: str = "auto", threads: int | None = None, *, verify: bool = True
+        self,
+        family: Family,
+        device: str = "auto",
+        threads: int | None = None,
+        *,
+        verify: bool = True,
+        lean: bool | None = None,
     ) -> None:
         """Load the family's trunk; specialists are loaded when first used. `threads` is torch's,
         process-wide.
 
+        `lean` None runs each model on the lean decoder where that is possible and the device is a CPU; False
+        runs all on Hugging Face's, the reference; True runs all on the lean one, or fails.
+
         Raises:
             IntegrityError: a file of the family is not the one that was made (skipped with `verify=False`).
+            NotLean: `lean` is True, and a model is no plain decoder.
             UsageError: `device` is not there.
 
         """
         if verify:
             family.verify()
-        self.family, self.device = family, _device(device)
+        self.family, self.device, self.lean = family, _device(device), lean
         self.codec = ChatCodec.load(family.trunk_folder)
         self.trunk = self._load(family.trunk_folder)
         # One thread decodes a small model fastest: its products are too short to share, and waiting for a second
@@ -82,13 +99,13 @@ class TorchEngine:
         if threads is not None:
             torch.set_num_threads(threads)
         self.bank = AdapterBank(self.trunk)
-        self.students: dict[str, PreTrainedModel] = {}
+        self.students: dict[str, Decoder] = {}
         self._lock = threading.RLock()
         self._recent: list[Prefill] = []
 
-    def _load(self, folder: Any) -> PreTrainedModel:
+    def _load(self, folder: Path) -> Decoder:
         dtype = torch.float32 if self.device.type == "cpu" else None
-        return load_model_folder(folder, dtype=dtype, device=self.device)
+        return load_decoder(folder, dtype, self.device, self.lean)
 
     @property
     def context(self) -> int:
@@ -128,7 +145,7 @@ class TorchEngine:
             )
         with self._lock:
             known = self._known(tokens, layers)
-            cache = self._empty(self.trunk) if known is None else view(known.handle.cache)
+            cache = empty_cache(self.trunk) if known is None else view(known.handle.cache)
             done = 0 if known is None else len(known.tokens)
             with Taps(self.trunk, layers) as taps:
                 logits = forward(self.trunk, tokens[done:], cache)
@@ -150,9 +167,6 @@ class TorchEngine:
             and set(layers) <= set(p.states)
         ]
         return max(begins, key=lambda p: len(p.tokens), default=None)
-
-    def _empty(self, model: PreTrainedModel) -> DynamicCache:
-        return DynamicCache(config=model.config)
 
     # -- answer -------------------------------------------------------------------------------------------
 
@@ -214,7 +228,7 @@ class TorchEngine:
             kept = cast(_Kept, prefill.handle)
             run = _Run(self.trunk, adapter, tuple(vectors), view(kept.cache), kept.logits, steering)
             if any(v.scope != "generation" for v in vectors):
-                run.cache = self._empty(self.trunk)
+                run.cache = empty_cache(self.trunk)
                 self._forward(run, prefill.tokens, "prompt", None)
             return run
 
@@ -230,7 +244,7 @@ class TorchEngine:
         if name not in self.students:
             self.students[name] = self._load(self.family.specialist_folder(name))
         model = self.students[name]
-        cache = self._empty(model)
+        cache = empty_cache(model)
         return _Run(model, None, (), cache, forward(model, prefill.tokens, cache))
 
     def _step(self, run: _Run, tokens: Sequence[int]) -> None:
@@ -310,20 +324,21 @@ class TorchEngine:
         return mean, {layer: taps.states[layer][0, len(invocation) :].cpu() for layer in layers}
 
 
-def forward(model: PreTrainedModel, tokens: Sequence[int], cache: DynamicCache, keep: int = 1) -> Tensor:
+def forward(model: Decoder, tokens: Sequence[int], cache: Cache, keep: int = 1) -> Tensor:
     """Feed tokens of one row after `cache`, which grows; return logits [V] of the last, or [T, V] with `keep`
     0.
     """
     ids = torch.tensor([list(tokens)], device=model.device)
-    logits = model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=keep).logits[0]
+    run: Any = model
+    logits = run(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=keep).logits[0]
     return cast(Tensor, logits[-1] if keep == 1 else logits)
 
 
-def view(cache: DynamicCache) -> DynamicCache:
+def view(cache: Cache) -> Cache:
     """Return a cache that starts with the same tensors and grows apart."""
-    twin = copy.copy(cache)
+    twin: Any = copy.copy(cache)
     twin.layers = [copy.copy(layer) for layer in cache.layers]
-    return twin
+    return cast("Cache", twin)
 
 
 def draw(logits: Tensor, temperature: float, generator: torch.Generator) -> tuple[int, float]:

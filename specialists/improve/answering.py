@@ -8,10 +8,17 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache, PreTrainedModel
+
+from ..models import empty_cache
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from ..lean import LeanDecoder
 
 Switch = Callable[[], AbstractContextManager[object]]
 
@@ -41,7 +48,7 @@ def batches(lengths: Sequence[int], rows: int) -> Iterator[list[int]]:
 
 @torch.inference_mode()
 def answer_all(
-    model: PreTrainedModel,
+    model: LeanDecoder | PreTrainedModel,
     prompts: Sequence[Sequence[int]],
     invocation: int,
     end: int,
@@ -60,7 +67,7 @@ def answer_all(
     done = 0
     for group in batches([len(p) for p in prompts], rows):
         tokens = torch.tensor([list(prompts[i]) for i in group])
-        cache = DynamicCache(config=model.config)
+        cache = empty_cache(model)
         model(input_ids=tokens, past_key_values=cache, use_cache=True, logits_to_keep=1)
         with active():
             for row, result in zip(
@@ -72,9 +79,7 @@ def answer_all(
     return [a for a in answered if a is not None]
 
 
-def _decode(
-    model: PreTrainedModel, cache: DynamicCache, rows: int, invocation: int, end: int, max_tokens: int
-) -> list[Answered]:
+def _decode(model: Any, cache: Any, rows: int, invocation: int, end: int, max_tokens: int) -> list[Answered]:
     out: list[list[int]] = [[] for _ in range(rows)]
     logprob, ended = torch.zeros(rows), [False] * rows
     alive, current = torch.arange(rows), torch.full((rows, 1), invocation)
@@ -100,7 +105,7 @@ def _decode(
     return [Answered(tuple(o), m, e) for o, m, e in zip(out, means, ended, strict=True)]
 
 
-def _keep(cache: DynamicCache, token: Tensor, going: Tensor) -> Tensor:
+def _keep(cache: Any, token: Tensor, going: Tensor) -> Tensor:
     """Drop finished rows from the batch: most answers are much shorter than the longest."""
     if not bool(going.all()):
         cache.batch_select_indices(going.nonzero()[:, 0])
