@@ -169,6 +169,20 @@ class Pass(NamedTuple):
     causal: bool
 
 
+class Linear(nn.Linear):
+    """A linear map whose weights come from a file: drawing them first would cost time and imports."""
+
+    def reset_parameters(self) -> None:
+        """Leave the memory as it is."""
+
+
+class Embedding(nn.Embedding):
+    """An embedding whose weights come from a file."""
+
+    def reset_parameters(self) -> None:
+        """Leave the memory as it is."""
+
+
 class Norm(nn.Module):
     """x / rms(x) * weight (Zhang and Sennrich, 2019)."""
 
@@ -189,10 +203,10 @@ class Attention(nn.Module):
         heads, groups, size = config.num_attention_heads, config.num_key_value_heads, config.head_dim
         self.heads, self.size, self.grouped = heads, size, heads != groups
         width, bias = config.hidden_size, config.qkv_bias
-        self.q_proj = nn.Linear(width, heads * size, bias=bias)
-        self.k_proj = nn.Linear(width, groups * size, bias=bias)
-        self.v_proj = nn.Linear(width, groups * size, bias=bias)
-        self.o_proj = nn.Linear(heads * size, width, bias=config.output_bias)
+        self.q_proj = Linear(width, heads * size, bias=bias)
+        self.k_proj = Linear(width, groups * size, bias=bias)
+        self.v_proj = Linear(width, groups * size, bias=bias)
+        self.o_proj = Linear(heads * size, width, bias=config.output_bias)
         self.q_norm = Norm(size, config.rms_norm_eps) if config.qk_norm else None
         self.k_norm = Norm(size, config.rms_norm_eps) if config.qk_norm else None
 
@@ -228,9 +242,9 @@ class MLP(nn.Module):
     def __init__(self, config: LeanConfig) -> None:
         super().__init__()
         width, inner, bias = config.hidden_size, config.intermediate_size, config.mlp_bias
-        self.gate_proj = nn.Linear(width, inner, bias=bias)
-        self.up_proj = nn.Linear(width, inner, bias=bias)
-        self.down_proj = nn.Linear(inner, width, bias=bias)
+        self.gate_proj = Linear(width, inner, bias=bias)
+        self.up_proj = Linear(width, inner, bias=bias)
+        self.down_proj = Linear(inner, width, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
         return cast(Tensor, self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x)))
@@ -257,7 +271,7 @@ class Stack(nn.Module):
     def __init__(self, config: LeanConfig) -> None:
         super().__init__()
         self.config = config
-        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.embed_tokens = Embedding(config.vocab_size, config.hidden_size)
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.num_hidden_layers))
         self.norm = Norm(config.hidden_size, config.rms_norm_eps)
         self._tables = (torch.empty(0), torch.empty(0))
@@ -307,7 +321,7 @@ class LeanDecoder(nn.Module):
         super().__init__()
         self.config = config
         self.model = Stack(config)
-        self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        self.lm_head = Linear(config.hidden_size, config.vocab_size, bias=False)
         self.tie_weights()
 
     def tie_weights(self) -> None:
@@ -375,8 +389,7 @@ def load_lean(
         WeightsError: its files are missing, pickled, truncated or damaged.
     """
     config = LeanConfig.read(read_json(folder / "config.json"))
-    with torch.device("meta"):
-        model = LeanDecoder(config)
+    model = LeanDecoder(config)
     tensors = read_model_tensors(folder)
     if config.tie_word_embeddings:
         _tie(tensors, folder)

@@ -102,7 +102,7 @@ def both(pair: Pair, run: Callable[[Any], Any]) -> None:
         same(a, b)
 
 
-# -- the same numbers ------------------------------------------------------------------------------------------
+# -- the same numbers ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("rows", [1, 3])
@@ -222,7 +222,7 @@ def test_tables_made_while_inferring_serve_a_gradient(pair: Pair) -> None:
     assert lean.model.embed_tokens.weight.grad is not None
 
 
-# -- what is lean --------------------------------------------------------------------------------------------
+# -- what is lean --------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -301,7 +301,7 @@ def test_quantized_folders_are_read_alike(qwen: Path, tmp_path: Path, bits: int)
     both(pair, lambda model: [model(input_ids=ids(2, 7)).logits])
 
 
-# -- the engine ------------------------------------------------------------------------------------------------
+# -- the engine ------------------------------------------------------------------------------------------
 
 
 def test_the_engine_answers_alike_on_both(tiny_family: Path) -> None:
