@@ -92,6 +92,7 @@ def shrink(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(language, "sample_stories", lambda work: None)
     patch.setattr(freeform, "examples", lambda split, count, seed, data: free(split, 40, seed, data))
     patch.setattr(translate, "monolingual", lambda code, count, seed: everyday(code, 60, seed))
+    patch.setattr(translate, "vocabulary", lambda code: frozenset({code}))  # all words take seconds to list
     shrink_steering(patch)
 
 
