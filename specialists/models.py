@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
-from .lean import LeanDecoder, NotLean, load_lean
+from .lean import LeanDecoder, load_lean
+from .leanconfig import NotLean
 from .weights import INDEX, QUANTIZATION, SINGLE, WeightsError, read_json, read_model_tensors
 
 if TYPE_CHECKING:

@@ -33,7 +33,8 @@ from pilothouse.specialists.engines.torch import TorchEngine, view
 from pilothouse.specialists.family import Family
 from pilothouse.specialists.improve.answering import answer_all
 from pilothouse.specialists.improve.quantize import quantize_folder
-from pilothouse.specialists.lean import LeanDecoder, NotLean, load_lean
+from pilothouse.specialists.lean import LeanDecoder, load_lean
+from pilothouse.specialists.leanconfig import NotLean
 from pilothouse.specialists.models import empty_cache, load_decoder, load_model_folder
 from pilothouse.specialists.weights import WeightsError
 from pilothouse.store.records import Message
@@ -51,20 +52,25 @@ COMMON: dict[str, Any] = {
     "eos_token_id": 2,
     "initializer_range": 0.3,
 }
-TIED, WIDE = {"tie_word_embeddings": True}, {"intermediate_size": 80, "vocab_size": 97}
+TIED: dict[str, Any] = {"tie_word_embeddings": True}
+WIDE: dict[str, Any] = {"intermediate_size": 80, "vocab_size": 97}
+FOUR: dict[str, Any] = {
+    "num_hidden_layers": 4,
+    "num_attention_heads": 6,
+    "num_key_value_heads": 2,
+    "head_dim": 10,
+    "rope_parameters": {"rope_type": "default", "rope_theta": 500.0},
+}
 CONFIGS: dict[str, PretrainedConfig] = {
     "llama": LlamaConfig(**COMMON),
     "llama tied, biased": LlamaConfig(**{**COMMON, **TIED, **WIDE, "attention_bias": True, "mlp_bias": True}),
     "qwen2": Qwen2Config(**COMMON),
     "qwen2 tied, all heads": Qwen2Config(**{**COMMON, **TIED, "num_key_value_heads": 3}),
     "qwen3": Qwen3Config(**{**COMMON, **WIDE, "head_dim": 6, "attention_bias": True}),
-    "qwen3 tied, four layers": Qwen3Config(
-        **{**COMMON, **TIED, **WIDE, "num_attention_heads": 6, "num_key_value_heads": 2},
-        head_dim=10, rope_parameters={"rope_type": "default", "rope_theta": 500.0},
-    ),
+    "qwen3 tied, four layers": Qwen3Config(**{**COMMON, **TIED, **WIDE, **FOUR}),
     "mistral": MistralConfig(**{**COMMON, "head_dim": 12, "sliding_window": None}),
     "mistral tied": MistralConfig(**{**COMMON, **TIED, **WIDE, "sliding_window": None}),
-}  # fmt: skip
+}
 Pair = tuple[Any, LeanDecoder]
 
 
@@ -246,7 +252,7 @@ def edit(folder: Path, **changes: Any) -> None:
         ({"partial_rotary_factor": 0.5}, "partial"),
         ({"use_sliding_window": True}, "sliding"),
         ({"model_type": "mistral", "sliding_window": 16}, "sliding"),
-        ({"layer_types": ["sliding_attention"] * 3}, "several types"),
+        ({"layer_types": ["sliding_attention"] * 4}, "several types"),
         ({"quantization_config": {"quant_method": "awq"}}, "foreign"),
         ({"num_key_value_heads": None}, "num_key_value_heads"),
         ({"num_key_value_heads": 4}, "multiple"),
