@@ -14,6 +14,7 @@ from transformers import Qwen3Config, Qwen3ForCausalLM
 from pilothouse.specialists.improve.pretrain import Schedule, Stage, pretrain
 from pilothouse.specialists.models import load_model_folder
 from pilothouse.specialists.starter import corpus, language
+from pilothouse.specialists.starter.skills import translate
 from pilothouse.specialists.starter.tokenizer import save_tokenizer, train_tokenizer
 from pilothouse.specialists.starter.work import Work
 from pilothouse.specialists.tokenizing import ChatCodec
@@ -49,10 +50,8 @@ def test_sampled_stories_are_written_one_after_another(work: Work, monkeypatch: 
 def test_the_tokenizer_sees_english_stories_messages_and_three_languages(
     work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monolingual = language.translate.monolingual
-    monkeypatch.setattr(
-        language.translate, "monolingual", lambda code, count, seed: monolingual(code, 50, seed)
-    )
+    monolingual = translate.monolingual
+    monkeypatch.setattr(translate, "monolingual", lambda code, count, seed: monolingual(code, 50, seed))
     texts = list(language.tokenizer_texts(work))
     joined = " ".join(texts)
     for part in ("The cat sat.", "brave rabbit number 7", "I feel message 8"):

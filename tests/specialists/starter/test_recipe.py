@@ -194,12 +194,13 @@ def test_a_step_that_does_not_exist_is_refused(tmp_path: Path, tiny_data: Path) 
 def test_the_command_passes_on_what_was_asked(
     tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    calls: list[tuple[Work, Path, str | None]] = []
-    monkeypatch.setattr(__main__, "run", lambda work, target, until: calls.append((work, target, until)))
+    calls: list[tuple[object, ...]] = []
+    monkeypatch.setattr(__main__, "run", lambda *given: calls.append(given))
     given = {"data": tiny_data, "work": tmp_path / "w", "out": tmp_path / "f", "seed": 4, "until": "trunk"}
     monkeypatch.setattr("sys.argv", ["starter", *(str(p) for k, v in given.items() for p in (f"--{k}", v))])
     __main__.main()
-    ((work, target, until),) = calls
+    ((work, target, until, *_),) = calls
+    assert isinstance(work, Work)
     assert (work.folder, work.data, work.seed) == (tmp_path / "w", tiny_data, 4)
     assert (target, until) == (tmp_path / "f", "trunk")
 
