@@ -92,8 +92,8 @@ class TorchEngine:
         self.family, self.device, self.lean = family, _device(device), lean
         self.codec = ChatCodec.load(family.trunk_folder)
         self.trunk = self._load(family.trunk_folder)
-        # One thread decodes a small model fastest: its products are too short to share, and waiting for a second
-        # core that is busy elsewhere made tokens up to four times as slow.
+        # One thread decodes a small model fastest: its products are too short to share, and waiting for a
+        # second core that is busy elsewhere made tokens up to four times as slow.
         if threads is None and self.device.type == "cpu" and self.trunk.num_parameters() < SMALL:
             threads = 1
         if threads is not None:

@@ -77,7 +77,8 @@ Pair = tuple[Any, LeanDecoder]
 def randomised(config: PretrainedConfig) -> Any:
     """A random model whose gains and biases matter too."""
     torch.manual_seed(3)
-    model = AutoModelForCausalLM.from_config(copy.deepcopy(config)).eval().requires_grad_(False)
+    made: Any = AutoModelForCausalLM
+    model = made.from_config(copy.deepcopy(config)).eval().requires_grad_(False)
     for name, parameter in model.named_parameters():
         if parameter.ndim == 1:
             parameter.copy_(torch.randn_like(parameter) * 0.3 + (0.0 if name.endswith("bias") else 1.0))
