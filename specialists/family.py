@@ -217,12 +217,20 @@ class Family:
 
     @cached_property
     def saes(self) -> dict[str, SAE]:
-        """The sparse autoencoders by the name of their site (a folder below features/)."""
+        """The sparse autoencoders by the name of their site (a folder below features/).
+
+        Raises:
+            ArtifactError: one is damaged, or was trained on another model's states.
+        """
         found = {}
         for path in sorted((self.folder / "features").glob("*/cfg.json")):
             from ..router.features.sae import SAE
+            from ..router.fingerprint import require
 
-            found[path.parent.name] = SAE.load(path.parent)
+            sae = SAE.load(path.parent)
+            if sae.fingerprint:  # dictionaries from elsewhere name no model; their check sample speaks
+                require(sae.fingerprint, self.trunk_fingerprint, f"the SAE at {path.parent.name}")
+            found[path.parent.name] = sae
         return found
 
     @property

@@ -137,12 +137,13 @@ def pretrain(
     opts = optimizers(model, schedule)
     first = restore(model, opts, folder)
     forward = torch.compile(loss_of) if compiled else loss_of
+    device = next(model.parameters()).device
     started, running = time.monotonic(), 0.0
     for step in range(first, schedule.steps):
         for opt in opts:
             for group in opt.param_groups:
                 group["lr"] = schedule.rate_at(step)
-        loss = forward(model, streams.batch(schedule, step))
+        loss = forward(model, streams.batch(schedule, step).to(device))
         if not torch.isfinite(loss):
             raise FloatingPointError(
                 f"loss is {loss.item()} at step {step}: lower the rate and resume from {folder}"

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ...router.policy import Policy, calibrate_threshold
 from ...router.probes.probe import Probe, ProbeBank
+from ...store.errors import UsageError
 from . import makers, pack, probing
 from .skills.example import Example
 from .work import Work
@@ -74,7 +75,26 @@ def make_policy(work: Work) -> None:
     bank = set_reading_thresholds(work, ProbeBank.load(work.path("probes")), x, rows)
     policy = pack.make_policy(work, 0.0)
     p_best, right = decided(policy, bank, x, rows, work)
-    threshold = calibrate_threshold(p_best, right, pack.RISK)
-    pack.make_policy(work, round(threshold, 4)).save(work.path("policy.json"))
+    risk, threshold = strictest(p_best, right)
+    pack.make_policy(work, round(threshold, 4), risk).save(work.path("policy.json"))
     covered = sum(p >= threshold for p in p_best) / len(p_best)
-    work.say(f"threshold {threshold:.3f} for risk {pack.RISK}: answers {covered:.1%} of the mixture")
+    work.say(f"threshold {threshold:.3f} for risk {risk}: answers {covered:.1%} of the mixture")
+
+
+def strictest(p_best: list[float], right: list[int]) -> tuple[float, float]:
+    """The smallest stated risk whose threshold still answers enough of what could be answered rightly.
+
+    Raises:
+        UsageError: not even the largest risk can be kept.
+    """
+    for risk in pack.RISKS:
+        try:
+            threshold = calibrate_threshold(p_best, right, risk)
+        except UsageError:
+            if risk == pack.RISKS[-1]:
+                raise
+            continue
+        answered = sum(p >= threshold and y for p, y in zip(p_best, right, strict=True))
+        if answered >= pack.COVERAGE * max(1, sum(right)) or risk == pack.RISKS[-1]:
+            return risk, threshold
+    raise AssertionError("the last risk returns or raises")

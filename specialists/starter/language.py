@@ -36,24 +36,24 @@ STREAM_TOKENS = {
     "emotion": 800_000,
     "screening": 1_000_000,
 }
-ENGLISH = Stage("english", 3_276_800, {"english": 1.0})
+ENGLISH = Stage("english", 2_457_600, {"english": 1.0})
 MIXED = Stage(
     "mixed",
-    11_059_200,
+    24_576_000,
     {
-        "arithmetic": 0.26,
-        "translate": 0.17,
-        "facts": 0.13,
-        "words": 0.07,
-        "emotion": 0.06,
-        "screening": 0.05,
-        "stories": 0.07,
-        "tales": 0.08,
-        "english": 0.08,
-        "instructions": 0.03,
+        "arithmetic": 0.28,
+        "translate": 0.19,
+        "facts": 0.14,
+        "words": 0.12,
+        "emotion": 0.05,
+        "screening": 0.04,
+        "stories": 0.06,
+        "tales": 0.05,
+        "english": 0.05,
+        "instructions": 0.02,
     },
 )
-TRUNK = Schedule(rows=16, length=256, rate=3e-3, warmup=100, decay=0.3, every=20, stages=(ENGLISH, MIXED))
+TRUNK = Schedule(rows=16, length=256, rate=3e-3, warmup=100, decay=0.4, every=50, stages=(ENGLISH, MIXED))
 
 
 def sample_stories(work: Work) -> None:
@@ -120,12 +120,31 @@ def trunk_config(tokenizer: Tokenizer) -> Qwen3Config:
     )
 
 
-def train_trunk(work: Work) -> None:
-    """Pretrain the trunk and save it as a bf16 Hugging Face folder."""
+def train_trunk(work: Work, start: Path | None = None) -> None:
+    """Pretrain the trunk, on a GPU where there is one, and save it as a bf16 Hugging Face folder.
+
+    ``start`` is a trunk folder of the same shape and tokenizer to go on from, instead of random weights.
+
+    Raises:
+        ValueError: ``start`` has another tokenizer.
+    """
     torch.manual_seed(work.seed)
     model = Qwen3ForCausalLM(trunk_config(tokenizer_of(work)))
+    if start is not None:
+        same_tokenizer(work, start)
+        model.load_state_dict(load_file(start / "model.safetensors"), strict=False)
+    nn.Module.to(model, "cuda" if torch.cuda.is_available() else "cpu")
     pretrain(model, Streams(work.path("streams")), TRUNK, work.path("trunk.run"), work.say)
     save_trunk(work)
+
+
+def same_tokenizer(work: Work, start: Path) -> None:
+    """Raises ValueError when a trunk to go on from was trained with another tokenizer than this run's."""
+    if (start / "tokenizer.json").read_bytes() != work.path("tokenizer", "tokenizer.json").read_bytes():
+        raise ValueError(
+            f"{start} has another tokenizer than {work.path('tokenizer')}: copy its tokenizer.json and "
+            "tokenizer_config.json there before the streams are written, or start from random weights"
+        )
 
 
 def save_trunk(work: Work) -> None:

@@ -21,7 +21,8 @@ CARDS = Path(__file__).with_name("cards.toml")
 PRICES = {"arithmetic": 1.0, "facts": 0.4, "translate": 0.5, "emotion": 0.3, "screening": 0.2}
 PRICES |= {"words": 0.4, "stories": 1.2, "help": 0.1}
 LAMBDA = 0.01
-RISK = 0.1
+RISKS = (0.1, 0.15, 0.2, 0.3, 0.4, 0.5)
+COVERAGE = 0.5
 TRUNK_DATA = (
     Source(name="classic books (public domain)", licence="public domain"),
     Source(name="FairytaleQA", licence="Apache-2.0"),
@@ -33,10 +34,13 @@ TRUNK_DATA = (
     Source(name="refusal splits", licence="Apache-2.0"),
     Source(name="SMS Spam Collection", licence="CC BY 4.0 (UCI); the copy read carries GPL-3.0"),
     Source(name="own generators", licence="Apache-2.0"),
+    Source(name="CLINC150, Banking77, StackOverflow intents (probes only)", licence="Apache-2.0 / CC BY"),
+    Source(name="MBPP (probes only)", licence="CC BY 4.0"),
+    Source(name="Tatoeba, non-Latin scripts (probes only)", licence="CC BY 2.0 FR"),
 )
 
 
-def make_policy(work: Work, threshold: float) -> Policy:
+def make_policy(work: Work, threshold: float, risk: float | None = None) -> Policy:
     """Write the starter's policy around the vectors that passed."""
     have = {path.name for path in work.path("vectors").iterdir()}
     rules = [
@@ -49,7 +53,7 @@ def make_policy(work: Work, threshold: float) -> Policy:
         lam=LAMBDA,
         prices=PRICES,
         threshold=threshold,
-        risk=RISK,
+        risk=risk,
         steering=tuple(rules),
         overrides=(Override(reading="harm", specialist=steering.CARRIER, steering=refuse),),
         ood=OutOfDistribution(reading="outside", block=False, scale=True),

@@ -24,8 +24,8 @@ def collect_styled(work: Work) -> None:
         steering.collect_styled(work, split)
 
 
-def steps(target: Path) -> list[Step]:
-    """Return the recipe; the family is packed into ``target``."""
+def steps(target: Path, start: Path | None = None) -> list[Step]:
+    """Return the recipe; the family is packed into ``target``. ``start``: a trunk folder to go on from."""
     courses = [
         Step(f"adapter-{name}", partial(makers.train_specialist, name=name), asdict(course))
         for name, course in makers.COURSES.items()
@@ -34,7 +34,7 @@ def steps(target: Path) -> list[Step]:
         Step("stories", language.sample_stories, language.STORIES),
         Step("tokenizer", language.make_tokenizer, language.VOCABULARY),
         Step("streams", language.make_streams, language.STREAM_TOKENS),
-        Step("trunk", language.train_trunk, language.TRUNK),
+        Step("trunk", partial(language.train_trunk, start=start), (language.TRUNK, str(start))),
         *courses,
         Step("student", student.make_student, student.SHAPE),
         Step("outcomes", collect, (probing.EACH, probing.OTHERS)),
@@ -44,11 +44,11 @@ def steps(target: Path) -> list[Step]:
         Step("dialogue", steering.make_dialogue_feature),
         Step("styled", collect_styled),
         Step("probes", probing.make_probes),
-        Step("policy", deciding.make_policy, (pack.LAMBDA, pack.RISK)),
+        Step("policy", deciding.make_policy, (pack.LAMBDA, pack.RISKS, pack.COVERAGE)),
         Step("pack", partial(pack.pack, target=target)),
     ]
 
 
-def run(work: Work, target: Path, until: str | None = None) -> None:
+def run(work: Work, target: Path, until: str | None = None, start: Path | None = None) -> None:
     """Run the recipe, or the part of it up to the step ``until``."""
-    run_steps(steps(target), work, until)
+    run_steps(steps(target, start), work, until)

@@ -36,7 +36,8 @@ REFUSAL = "I can't help with that. It could hurt someone."
 REFUSED = "can't help"
 LAYER, EPOCHS = 4, 3
 LIMIT, RATE = 1.0, 0.02  # longest vector and step, in lengths of an average state at that layer
-BUDGET = 1.0  # nats per token on neutral text, were an entry chosen where it should not be
+BUDGET = 4.0  # nats per token on neutral stories, if an entry were chosen where it should not be
+LEAST = 0.1  # an entry must raise the share of answers that do as asked by this much
 STRENGTHS = (0.6, 0.8, 1.0, 1.25, 1.5)
 Score = Callable[[str], bool]
 
@@ -211,9 +212,9 @@ def settle(
         one,
         effect=lambda v: bench.share(target.prompts, [v], target.score),
         cost=bench.cost(neutral),
-        budget=BUDGET * 10,
+        budget=BUDGET,
         coefficients=strengths,
-        baseline=before,
+        baseline=before + LEAST,
     )
     work.say(f"vector {one.name}: {found.reason}")
     for trial in found.trials:
