@@ -148,7 +148,7 @@ def pretrain(
             raise FloatingPointError(
                 f"loss is {loss.item()} at step {step}: lower the rate and resume from {folder}"
             )
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for opt in opts:
             opt.step()
@@ -197,7 +197,7 @@ def restore(model: PreTrainedModel, opts: Sequence[torch.optim.Optimizer], folde
         return 0
     steps = set()
     for name in ("weights", "optimizer"):
-        with safe_open(folder / f"{name}.safetensors", framework="pt") as handle:  # type: ignore[no-untyped-call]
+        with safe_open(folder / f"{name}.safetensors", framework="pt") as handle:
             steps.add(int(handle.metadata()["step"]))
     if len(steps) > 1:
         raise ValueError(

@@ -24,8 +24,11 @@ def reading_threshold(probe: Probe, probability: Tensor, carries: Tensor) -> flo
     """
     if probe.name not in FALSE_ALARMS:
         return probe.threshold
-    quiet = probability[~carries].double()
-    return min(0.95, max(0.5, float(torch.quantile(quiet, 1 - FALSE_ALARMS[probe.name]))))
+    quiet = probability[~carries].double().sort(descending=True).values
+    allowed = int(FALSE_ALARMS[probe.name] * len(quiet))
+    # Isotonic probabilities tie: the threshold lies just above the first one that may no longer pass.
+    above = float(torch.nextafter(quiet[allowed], torch.tensor(2.0, dtype=torch.float64)))
+    return min(1.0, max(0.5, above))
 
 
 def set_reading_thresholds(work: Work, bank: ProbeBank, x: Tensor, rows: list[Example]) -> ProbeBank:

@@ -57,7 +57,7 @@ TRUNK = Schedule(rows=16, length=256, rate=3e-3, warmup=100, decay=0.4, every=50
 
 
 def sample_stories(work: Work) -> None:
-    """Sample the teacher's stories into ``data/stories.txt``; finished batches survive a kill."""
+    """Sample the teacher's stories into ``data/stories.txt``; a kill starts it over."""
     teacher, done = Teacher(work.data / "models" / "tinystories-ple-c3M"), 0
     part, target = work.sources / "stories.part", work.sources / "stories.txt"
     begun = time.monotonic()

@@ -27,20 +27,30 @@ def collect_styled(work: Work) -> None:
 def steps(target: Path, start: Path | None = None) -> list[Step]:
     """Return the recipe; the family is packed into ``target``. ``start``: a trunk folder to go on from."""
     courses = [
-        Step(f"adapter-{name}", partial(makers.train_specialist, name=name), asdict(course))
+        Step(
+            f"adapter-{name}",
+            partial(makers.train_specialist, name=name),
+            asdict(course),
+            (f"adapters.run/{name}", f"adapters/{name}"),
+        )
         for name, course in makers.COURSES.items()
     ]
     return [
         Step("stories", language.sample_stories, language.STORIES),
         Step("tokenizer", language.make_tokenizer, language.VOCABULARY),
         Step("streams", language.make_streams, language.STREAM_TOKENS),
-        Step("trunk", partial(language.train_trunk, start=start), (language.TRUNK, str(start))),
+        Step(
+            "trunk",
+            partial(language.train_trunk, start=start),
+            (language.TRUNK, str(start)),
+            ("trunk.run", "trunk"),
+        ),
         *courses,
-        Step("student", student.make_student, student.SHAPE),
-        Step("outcomes", collect, (probing.EACH, probing.OTHERS)),
+        Step("student", student.make_student, student.SHAPE, ("student.run", "student")),
+        Step("outcomes", collect, (probing.EACH, probing.OTHERS), ("outcomes",)),
         Step("layer", partial(probing.choose_layer, layers=LAYERS), LAYERS),
         Step("features", features.make_features, (features.LATENTS, features.ACTIVE, features.STEPS)),
-        Step("vectors", steering.make_trained_vectors, (steering.LAYER, steering.LIMIT)),
+        Step("vectors", steering.make_trained_vectors, (steering.LAYER, steering.LIMIT), ("vectors",)),
         Step("dialogue", steering.make_dialogue_feature),
         Step("styled", collect_styled),
         Step("probes", probing.make_probes),

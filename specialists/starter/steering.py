@@ -167,7 +167,7 @@ def talks(text: str) -> bool:
 
 
 def neutral_batches(work: Work, bench: Bench, count: int = 96) -> list[Batch]:
-    """Held-out plain stories on plain requests, which no entry should touch."""
+    """Plain stories on plain requests, which no entry should touch."""
     rows = corpus.draw("stories", "train", 4000, work.seed + 11, work.sources)[-count:]
     return bench.lessons([(row, row.answer) for row in rows if row.answer])
 
@@ -214,7 +214,7 @@ def settle(
         cost=bench.cost(neutral),
         budget=BUDGET,
         coefficients=strengths,
-        baseline=before + LEAST,
+        baseline=min(before + LEAST, (1 + before) / 2),
     )
     work.say(f"vector {one.name}: {found.reason}")
     for trial in found.trials:
@@ -241,6 +241,7 @@ def trained(work: Work, bench: Bench, name: str, pairs: Sequence[tuple[Example, 
 def make_trained_vectors(work: Work) -> None:
     """Make the refusal and the three reply-language vectors."""
     bench = Bench.open(work)
+    work.path("vectors").mkdir(exist_ok=True)
     neutral = neutral_batches(work, bench)
     harmful = Target("harm", readings.harmful("calibrate", work.sources), refuses)
     settle(work, bench, trained(work, bench, "refuse", refusal_pairs(work)), harmful, neutral)

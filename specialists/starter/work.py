@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -67,12 +68,13 @@ class Work:
 @dataclass(frozen=True)
 class Step:
     """One step of the recipe; it is skipped when it already finished with the same settings after the same
-    steps.
+    steps. ``owns`` names what it leaves in the work folder, cleared before it runs with other settings.
     """
 
     name: str
     run: Callable[[Work], None]
     settings: object = None
+    owns: tuple[str, ...] = ()
 
     def key(self, before: str) -> str:
         """Hash of the step's name, settings and everything before it."""
@@ -92,13 +94,37 @@ def run_steps(steps: Sequence[Step], work: Work, until: str | None = None) -> No
     for number, step in enumerate(steps, 1):
         key = step.key(key)
         mark = work.path("steps", f"{step.name}.json")
-        if mark.exists() and json.loads(mark.read_text())["key"] == key:
+        if _read_key(mark) == key:
             work.say(f"step {number}/{len(steps)} {step.name}: already done")
         else:
             work.say(f"step {number}/{len(steps)} {step.name}: starts")
             begun = time.monotonic()
+            clear_stale(step, key, work)
             step.run(work)
-            mark.parent.mkdir(exist_ok=True)
-            mark.write_text(json.dumps({"key": key, "seconds": round(time.monotonic() - begun, 1)}))
+            _write(mark, {"key": key, "seconds": round(time.monotonic() - begun, 1)})
         if step.name == until:
             return
+
+
+def clear_stale(step: Step, key: str, work: Work) -> None:
+    """Delete what a run of this step with other settings, or after other steps, left behind.
+
+    What an interrupted run of the same step left is kept: that is what it resumes from.
+    """
+    begun = work.path("steps", f"{step.name}.begun.json")
+    if begun.exists() and _read_key(begun) != key:
+        for name in step.owns:
+            path = work.path(name)
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    _write(begun, {"key": key})
+
+
+def _read_key(path: Path) -> str | None:
+    return str(json.loads(path.read_text())["key"]) if path.exists() else None
+
+
+def _write(path: Path, value: dict[str, object]) -> None:
+    path.parent.mkdir(exist_ok=True)
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(value))
+    part.replace(path)

@@ -47,10 +47,11 @@ def test_quiet_prompts_rarely_fire(seed: int) -> None:
     assert fired(loud, found) == 1.0
 
 
-def test_a_threshold_lies_between_a_half_and_a_limit() -> None:
+def test_a_threshold_is_at_least_a_half_and_ties_do_not_pass_it() -> None:
     carries = torch.zeros(100).bool()
     assert deciding.reading_threshold(probe("harm"), torch.full((100,), 0.1), carries) == 0.5
-    assert deciding.reading_threshold(probe("harm"), torch.full((100,), 0.999), carries) == 0.95
+    plateau = torch.full((100,), 0.999)
+    assert fired(plateau.double(), deciding.reading_threshold(probe("harm"), plateau, carries)) == 0.0
 
 
 def test_other_readings_keep_their_threshold() -> None:

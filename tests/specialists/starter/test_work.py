@@ -132,3 +132,22 @@ def test_lines_go_to_the_log_and_to_the_terminal(tmp_path: Path) -> None:
     log = (tmp_path / "run.log").read_text().splitlines()
     assert [line.split("] ")[1] for line in log] == ["first", "second"]
     assert terminal.getvalue() == log[0] + "\n"
+
+
+def test_a_changed_step_starts_clean_but_an_interrupted_one_keeps_its_checkpoint(tmp_path: Path) -> None:
+    work = Work(tmp_path / "work", tmp_path / "data")
+
+    def stop(at: Work) -> None:
+        at.path("own").mkdir(exist_ok=True)
+        at.path("own", "checkpoint").write_text("half")
+        raise KeyboardInterrupt
+
+    def finish(at: Work) -> None:
+        seen.append(at.path("own", "checkpoint").exists())
+
+    seen: list[bool] = []
+    with pytest.raises(KeyboardInterrupt):
+        run_steps([Step("train", stop, 1, ("own",))], work)
+    run_steps([Step("train", finish, 1, ("own",))], work)
+    run_steps([Step("train", finish, 2, ("own",))], work)
+    assert seen == [True, False]
