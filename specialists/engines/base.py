@@ -128,7 +128,7 @@ class Engine(Protocol):
         layers: Sequence[int],
         vectors: Sequence[SteeringVector] = (),
     ) -> dict[int, Tensor]:
-        """Return the residual stream [A, D] at each of the answer's tokens, per layer, under that specialist."""
+        """Return the residual stream [A, D] at each of the answer's tokens, per layer, as that specialist."""
 
     def close(self) -> None:
         """Give back memory; the engine is not used afterwards."""

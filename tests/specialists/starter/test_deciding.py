@@ -76,7 +76,7 @@ def test_thresholds_are_saved_with_the_bank_and_told(tmp_path: Path) -> None:
     assert ProbeBank.load(work.path("probes")).probe("harm", "reading").threshold == harm.threshold
     assert found.probe("facts").threshold == 0.5
     log = work.path("run.log").read_text()
-    assert "fires on 100.0% of its prompts and 1.11% of the others" in log
+    assert "fires on 100.0% of its prompts and 0.56% of the others" in log
 
 
 # -- abstention --------------------------------------------------------------------------------------------
