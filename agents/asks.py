@@ -79,7 +79,7 @@ def _begins_ask(text: str) -> bool:
 
 def _tidy(ask: str) -> str:
     bare = _LEAD.sub("", ask.strip()).strip() or ask.strip()
-    return bare[0].upper() + bare[1:]
+    return bare[:1].upper() + bare[1:]
 
 
 def _independent(asks: tuple[str, ...]) -> bool:

@@ -343,5 +343,5 @@ def known_specialist(ship: Ship, name: str | None) -> None:
     from difflib import get_close_matches
 
     near = get_close_matches(name, ship.cards, n=1)
-    hint = f"did you mean {near[0]}? " if near else ""
-    raise NotFoundError(f"there is no specialist {name!r}; {hint}The family has {', '.join(ship.cards)}")
+    hint = f" did you mean {near[0]}?" if near else ""
+    raise NotFoundError(f"there is no specialist {name!r};{hint} the family has {', '.join(ship.cards)}")

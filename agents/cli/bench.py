@@ -3,5 +3,8 @@
 from __future__ import annotations
 
 from ...bench.commands import app
+from ...bench.faults import faults
+
+app.command()(faults)
 
 __all__ = ["app"]

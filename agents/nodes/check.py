@@ -7,7 +7,7 @@ import re
 from ...store.records import Candidate, Check, Part
 from .. import sums
 from ..answer import Settled
-from ..voyage import Limits
+from ..voyage import Limits, Ship
 from .step import At, Step
 
 # the same 1 to 12 words, or the same character, over and over up to the end
@@ -33,7 +33,7 @@ def check(part: Part, at: At) -> Step:
     if faults and part.decision is not None and part.decision.forced:
         checks = tuple(kept(one, "its specialist was forced") for one in checks)
         faults = []
-    elif faults and not hard(faults) and next_best(part, voyage.ship.limits.hops) is None:
+    elif faults and not hard(faults) and next_best(part, voyage.ship) is None:
         checks = tuple(kept(one, "nobody better is left") for one in checks)
         faults = []
     part = part.model_copy(update={"checks": checks})
@@ -61,12 +61,16 @@ def kept(one: Check, why: str) -> Check:
     return one.model_copy(update={"verdict": "answer", "reason": f"{one.reason}; it stands: {why}"})
 
 
-def next_best(part: Part, hops: int) -> Candidate | None:
-    """The best specialist above the threshold that has not tried yet; None too after `hops` escalations."""
+def next_best(part: Part, ship: Ship) -> Candidate | None:
+    """The best specialist above the threshold that has not tried yet; None too when the hops are used up.
+
+    The cards are no help with a prompt that was not about them.
+    """
     decision = part.decision
-    if decision is None or len(part.hops) >= hops:
+    if decision is None or len(part.hops) >= ship.limits.hops:
         return None
     tried = {hop.decision.chosen for hop in part.hops} | {decision.chosen}
+    tried |= {name for name, card in ship.cards.items() if card.kind == "cards"}
     left = [c for c in part.candidates if c.specialist not in tried and c.p_correct >= decision.threshold]
     return max(left, key=lambda one: one.utility, default=None)
 

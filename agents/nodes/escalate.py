@@ -16,7 +16,7 @@ def escalate(part: Part, at: At) -> Step:
     assert old is not None
     reason = "; ".join(one.reason for one in part.checks if one.verdict == "escalate")
     at.emit(Restart(part.index, f"{old.chosen}: {reason}"))
-    chosen = next_best(part, at.voyage.ship.limits.hops)
+    chosen = next_best(part, at.voyage.ship)
     hop = Hop(
         decision=old,
         steering=part.steering,

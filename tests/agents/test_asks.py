@@ -1,0 +1,120 @@
+"""Cutting a prompt into asks, and re-computing sums."""
+
+from __future__ import annotations
+
+import pytest
+
+from pilothouse.agents import sums
+from pilothouse.agents.asks import split
+
+CUT = [
+    ("What is 3+4? And translate dog into French.", ("What is 3+4?", "Translate dog into French.")),
+    ("What is 2+2?\nWhat is the capital of France?", ("What is 2+2?", "What is the capital of France?")),
+    ("1. What is 2+2?\n2. Spell cat", ("What is 2+2?", "Spell cat")),
+    ("Answer these:\n- What is 2+2?\n- Spell cat", ("What is 2+2?", "Spell cat")),
+    (
+        "What is 12 + 30, and also what is the plural of mouse?",
+        ("What is 12 + 30", "What is the plural of mouse?"),
+    ),
+    ("What is 2+2; what is 3+3?", ("What is 2+2", "What is 3+3?")),
+    ("Spell cat and then also spell dog", ("Spell cat", "Spell dog")),
+]
+WHOLE = [
+    "What is 3+4?",
+    "Tom has 3 apples. He buys 4. How many does he have?",
+    "Who wrote Hamlet? What language did he write in?",
+    "What is 3+4? Add 5 to that.",
+    "Translate into French: Where is the dog? What is your name?",
+    "Please translate to German:\n- What is a dog\n- What is a cat",
+    'Say "Who are you? What do you want?" in Spanish.',
+    "Hello there. How are you?",
+    "bread and butter; and also jam",
+    "",
+    "???",
+    "1.",
+    "What is this? " * 300,
+]
+
+
+@pytest.mark.parametrize(("prompt", "parts"), CUT)
+def test_independent_asks_are_cut(prompt: str, parts: tuple[str, ...]) -> None:
+    assert split(prompt) == parts
+
+
+@pytest.mark.parametrize("prompt", WHOLE)
+def test_everything_else_stays_whole(prompt: str) -> None:
+    assert split(prompt) == (prompt,)
+
+
+def test_a_cut_is_bounded() -> None:
+    assert len(split("\n".join(f"{n}. What is {n} + {n}?" for n in range(1, 7)))) == 6
+    many = "\n".join(f"{n}. What is {n} + {n}?" for n in range(1, 9))
+    assert split(many) == (many,)
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("3+4*2", "11"),
+        ("(3+4)*2", "14"),
+        ("-(5-2)", "-3"),
+        ("7/2", "7/2"),
+        ("2×3−1", "5"),
+        ("0.5+0.25", "3/4"),
+    ],
+)
+def test_value(text: str, number: str) -> None:
+    assert str(sums.value(text)) == number
+
+
+@pytest.mark.parametrize(
+    "text", ["", "3+", "(3", "3 4", "1/0", "__import__", "9" * 19, "1+" * 40 + "1", "2**3"]
+)
+def test_no_value(text: str) -> None:
+    with pytest.raises(sums.NotArithmetic):
+        sums.value(text)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "answer", "fault"),
+    [
+        ("What is 3 + 4?", "3+4=7\nAnswer: 7", None),
+        ("What is 3 + 4?", "Answer: 8", "3 + 4 is 7, the answer says 8"),
+        ("What is 3 + 4?", "3+4=8\nAnswer: 8", "3+4 = 8 is wrong: 3+4 is 7"),
+        ("What is 58 times 9?", "58*9\n8*9=72\n5*9=45+7=52|2\nAnswer: 522", None),
+        ("What is 58 times 9?", "58*9\n8*9=72\n5*9=45+7=53|2\nAnswer: 532", "45+7 = 53"),
+        ("What is 58 times 9?", "58*9\nAnswer: 523", "58*9 is 522, the answer says 523"),
+        ("29 / 3", "29/3\n29=3*9+2\nAnswer: 9 remainder 2", None),
+        ("29 / 3", "29/3\n29=3*9+2\nAnswer: 9 remainder 1", "the answer says"),
+        ("What is 1,200 + 5?", "1205", None),
+        ("Who ruled from 1914-1918?", "George V, for 4 years", None),
+        ("Say what is 3 + 4 in French", "qu'est-ce que 3 + 4", None),
+        ("What is 2 - 9?", "-7", None),
+    ],
+)
+def test_wrong_sums(prompt: str, answer: str, fault: str | None) -> None:
+    found = sums.wrong(prompt, answer)
+    assert (found is None) if fault is None else (found is not None and fault in found)
+
+
+def test_nothing_to_check() -> None:
+    assert not sums.checkable("What is the capital of France?", "Paris")
+    assert not sums.checkable("What is 3 + 4?", "no idea")
+    assert sums.checkable("What is 3 + 4?", "7")
+
+
+def test_our_own_arithmetic_is_never_faulted() -> None:
+    from pilothouse.specialists.starter.skills import arithmetic
+
+    rows = arithmetic.examples("calibrate", 800, 5, None)
+    assert [row for row in rows if sums.wrong(row.prompt, row.answer)] == []
+
+
+def test_a_changed_result_is_found() -> None:
+    """The control: the same answers with their last digit changed."""
+    from pilothouse.specialists.starter.skills import arithmetic
+
+    rows = arithmetic.examples("calibrate", 800, 5, None)
+    changed = [(row.prompt, f"{row.answer[:-1]}{(int(row.answer[-1]) + 1) % 10}") for row in rows]
+    found = sum(sums.wrong(prompt, answer) is not None for prompt, answer in changed)
+    assert found >= 0.95 * len(rows)

@@ -1,0 +1,508 @@
+"""The controller's logic: real probes, policy, log and threads; a scripted engine where answers matter."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from scripted_engine import ScriptedEngine
+from toy_family import ANSWERS, Tiny
+
+from pilothouse.agents.answer import Answer, Restart
+from pilothouse.agents.controller import build_graph
+from pilothouse.agents.pilot import AnswerError, Pilot
+from pilothouse.agents.voyage import Ask, Limits, Steer, Unlogged, Voyage
+from pilothouse.router.policy import Policy
+from pilothouse.store.audit import Audit
+from pilothouse.store.errors import NotFoundError, StoreError, UsageError
+from pilothouse.store.ledger import Ledger
+from pilothouse.store.records import Message, Page
+
+SUM, WORD, LOST = "What is 3 + 4?", "Spell dog.", "zzq#@@xvjk#q%w"
+Make = Callable[..., tuple[Pilot, ScriptedEngine]]
+
+
+@pytest.fixture
+def scripted(tiny: Tiny, home: object) -> Iterator[Make]:
+    """Make a pilot whose specialists say what a script says."""
+    opened: list[Any] = []
+
+    def make(script: dict[str, Any], logprob: float = -0.1, **more: Any) -> tuple[Pilot, ScriptedEngine]:
+        engine = ScriptedEngine(tiny.engine, script, logprob)
+        ledger = more.pop("ledger", None) or Ledger.open()
+        pilot = Pilot(tiny.family, ledger, engine, **more)
+        opened.extend([ledger, pilot])
+        return pilot, engine
+
+    yield make
+    for one in reversed(opened):
+        one.close()
+
+
+def page(name: str = "last") -> Page:
+    with Audit.open() as audit:
+        return audit.page(name)
+
+
+def test_one_ask_walks_through_every_step(pilot: Pilot) -> None:
+    answer = pilot.ask(SUM)
+    assert (answer.status, answer.specialist, answer.text) == ("completed", "sums", ANSWERS["sums"])
+    assert answer.p_correct is not None
+    assert answer.p_correct > 0.5
+    record = page(answer.record_id or "").record
+    assert (record.status, record.thread_id, record.closed_at is not None) == (
+        "completed",
+        answer.thread_id,
+        True,
+    )
+    part = record.parts[0]
+    assert part.decision is not None
+    assert part.generation is not None
+    assert (part.decision.chosen, part.generation.finish_reason) == ("sums", "stop")
+    assert {c.specialist for c in part.candidates} == {"sums", "words", "about"}
+    assert [r.probe for r in part.readings] == ["outside"]
+    assert {a.kind for a in record.artifacts} >= {"trunk", "adapter", "probe", "policy", "vector", "sae"}
+    assert part.generation.timings.decode_ms > 0
+    assert part.generation.timings.prefill_ms > 0
+
+
+def test_json_has_exactly_the_agreed_keys(pilot: Pilot) -> None:
+    keys = "record_id thread_id text status specialist p_correct abstained candidates readings features"
+    assert list(pilot.ask(SUM).model_dump()) == [*keys.split(), "steering", "usage", "timings"]
+
+
+def test_contributions_sum_to_the_logit(pilot: Pilot) -> None:
+    answer = pilot.ask(SUM)
+    scout = pilot.ship.scout
+    assert scout is not None
+    tokens = pilot.ship.engine.encode_chat([Message(role="user", content=SUM)])
+    x = scout.read(pilot.ship.engine.probe(tokens, scout.layers).states).x
+    total = sum(row["contribution"] for row in answer.features)
+    assert total == pytest.approx(scout.bank.probe("sums").logit(x), abs=1e-4)
+
+
+def test_the_first_row_is_on_disk_before_anything_is_generated(scripted: Make) -> None:
+    seen: list[str] = []
+    pilot, engine = scripted({"sums": "seven it is"})
+    engine.before = lambda name, count: seen.append(page().record.status)
+    pilot.ask(SUM)
+    assert seen == ["in_progress"] * 3
+    assert page().record.status == "completed"
+
+
+def test_the_last_piece_waits_for_the_closing_row(scripted: Make) -> None:
+    pilot, _ = scripted({"sums": "seven it is"})
+    pieces: list[str] = []
+    for item in pilot.stream(SUM):
+        if isinstance(item, str):
+            pieces.append(item)
+            whole = "".join(pieces) == "seven it is"
+            assert (page().record.status == "completed") or not whole
+    assert "".join(pieces) == "seven it is"
+    assert page().answer == "seven it is"
+
+
+def test_text_streams_before_the_answer_is_whole(scripted: Make) -> None:
+    gate = threading.Event()
+    pilot, engine = scripted({"sums": "one two three"})
+    engine.before = lambda name, count: gate.wait(10) and None if count == 2 else None
+    stream = pilot.stream(SUM)
+    assert next(stream) == "one "
+    gate.set()
+    rest = list(stream)
+    assert rest[:-1] == ["two ", "three"]
+    assert isinstance(rest[-1], Answer)
+
+
+def test_an_abstention_says_who_was_nearest_and_why(pilot: Pilot) -> None:
+    answer = pilot.ask(LOST)
+    assert (answer.status, answer.abstained, answer.specialist) == ("abstained", True, None)
+    assert "Nearest:" in answer.text
+    assert "P(correct) 0." in answer.text
+    assert "outside" in answer.text
+    part = page().record.parts[0]
+    assert part.generation is not None
+    assert part.generation.finish_reason == "abstained"
+    assert part.features, "the nearest specialist's logit is explained"
+
+
+def test_a_forced_specialist_is_honoured_and_logged(scripted: Make) -> None:
+    pilot, engine = scripted({"words": "whatever"})
+    answer = pilot.ask(SUM, specialist="words")
+    assert answer.specialist == "words"
+    assert [name for name, _ in engine.calls] == ["words"]
+    record = page().record
+    assert record.request.forced_specialist == "words"
+    assert record.parts[0].decision is not None
+    assert record.parts[0].decision.forced
+
+
+def test_an_unknown_specialist_is_named_with_the_nearest(pilot: Pilot) -> None:
+    with pytest.raises(NotFoundError, match=r"did you mean sums\? the family has sums, words, about"):
+        pilot.ask(SUM, specialist="sum")
+
+
+def test_what_can_you_do_is_answered_from_the_cards(scripted: Make) -> None:
+    pilot, engine = scripted({})
+    text = pilot.ask("What can you do?").text
+    assert "sums: Answers sums" in text
+    assert 'For example: "What is the plural of dog?"' in text
+    assert pilot.ask("Hello").text.startswith("Hello!")
+    assert engine.calls == []
+
+
+# -- several asks -------------------------------------------------------------------------------------------
+
+
+def test_two_asks_go_to_two_specialists_in_order(scripted: Make) -> None:
+    pilot, engine = scripted({"sums": "it is seven 7", "words": "d o g"})
+    late = threading.Event()
+    engine.before = lambda name, count: late.wait(0.2) and None if name == "sums" else None
+    items = list(pilot.stream("What is 3 + 4? And spell dog."))
+    answer = items[-1]
+    assert isinstance(answer, Answer)
+    assert (answer.specialist, answer.text) == ("sums+words", "it is seven 7\n\nd o g")
+    assert "".join(i for i in items if isinstance(i, str)) == answer.text
+    assert sorted(name for name, _ in engine.calls) == ["sums", "words"]
+    record = page().record
+    assert [part.prompt for part in record.parts] == ["What is 3 + 4?", "Spell dog."]
+    assert {entry["part"] for entry in answer.candidates} == {0, 1}
+
+
+def test_a_cut_that_no_probe_believes_in_is_not_made(scripted: Make) -> None:
+    pilot, _ = scripted({"sums": "a", "words": "b", "about": "c"})
+    prompt = f"What is 3 + 4? And what is {LOST}"
+    pilot.ask(prompt)
+    assert [part.prompt for part in page().record.parts] == [prompt]
+
+
+def test_a_prompt_with_one_ask_is_read_once(scripted: Make) -> None:
+    pilot, engine = scripted({"sums": "a"})
+    pilot.ask(SUM)
+    assert len(engine.read) == 1
+
+
+def test_parts_are_read_once_each(scripted: Make) -> None:
+    pilot, engine = scripted({"sums": "a 7", "words": "b"})
+    pilot.ask("What is 3 + 4? And spell dog.")
+    assert len(engine.read) == 2
+
+
+# -- checks and escalation ----------------------------------------------------------------------------------
+
+
+def open_policy() -> Policy:
+    """Everybody is above the threshold, so that there is somebody to escalate to."""
+    return Policy(lam=0.01, threshold=0.0)
+
+
+def test_a_wrong_sum_is_withdrawn_and_the_next_best_asked(scripted: Make) -> None:
+    pilot, engine = scripted({"sums": "3+4=8 so 8", "words": "it is 7"}, policy=open_policy())
+    items = list(pilot.stream(SUM))
+    answer = items[-1]
+    assert isinstance(answer, Answer)
+    assert (answer.text, answer.specialist) == ("it is 7", "words")
+    restarts = [i for i in items if isinstance(i, Restart)]
+    assert len(restarts) == 1
+    assert restarts[0].text == "3+4=8 so "
+    assert "sums: wrong sum: 3+4 = 8 is wrong" in restarts[0].reason
+    part = page().record.parts[0]
+    assert [hop.decision.chosen for hop in part.hops] == ["sums"]
+    assert part.hops[0].answer == "3+4=8 so 8"
+    assert part.hops[0].checks[-1].verdict == "escalate"
+    assert len(engine.read) == 1, "the prefill is shared by the attempts"
+
+
+def test_settled_streams_never_withdraw(scripted: Make) -> None:
+    pilot, _ = scripted({"sums": "3+4=8 so 8", "words": "it is 7"}, policy=open_policy())
+    items = list(pilot.stream(SUM, settled=True))
+    assert [i for i in items if isinstance(i, Restart)] == []
+    assert "".join(i for i in items if isinstance(i, str)) == "it is 7"
+
+
+def test_a_wrong_sum_is_never_given_out(scripted: Make) -> None:
+    pilot, engine = scripted({"sums": "3+4=8", "words": "9"}, policy=Policy(lam=0.0, threshold=0.02))
+    answer = pilot.ask(SUM)
+    assert answer.status == "abstained"
+    assert "3+4=8" not in answer.text
+    assert "wrong sum" in answer.text
+    assert len(engine.calls) <= 3
+
+
+def test_escalation_is_bounded(scripted: Make) -> None:
+    pilot, engine = scripted({"sums": "3+4=8", "words": "3+4=9"}, policy=open_policy(), limits=Limits(hops=1))
+    assert pilot.ask(SUM).status == "abstained"
+    assert len(engine.calls) == 2
+
+
+def test_an_unsure_answer_stands_when_nobody_better_is_left(scripted: Make) -> None:
+    pilot, _ = scripted({"words": "perhaps"}, logprob=-5.0)
+    answer = pilot.ask(WORD)
+    assert (answer.status, answer.text) == ("completed", "perhaps")
+    assert "unsure: -5.00" in page().record.parts[0].checks[0].reason
+    assert "nobody better" in page().record.parts[0].checks[0].reason
+
+
+def test_an_unsure_answer_escalates_when_somebody_is_left(scripted: Make) -> None:
+    pilot, engine = scripted({"words": "perhaps", "sums": "surely"}, logprob=-5.0, policy=open_policy())
+    pilot.ask(WORD)
+    assert [name for name, _ in engine.calls][:2] == ["words", "sums"]
+
+
+def test_a_loop_is_no_answer(scripted: Make) -> None:
+    pilot, engine = scripted({"words": "so it goes " + "on and " * 30})
+    engine.finish = "length"
+    answer = pilot.ask(WORD)
+    assert answer.status == "abstained"
+    assert "loop" in answer.text
+
+
+def test_repetition_that_ends_by_itself_is_no_loop(scripted: Make) -> None:
+    pilot, _ = scripted({"words": "row " * 20 + "your boat"})
+    assert pilot.ask(WORD).status == "completed"
+
+
+def test_a_forced_answer_stands_with_its_faults_noted(scripted: Make) -> None:
+    pilot, _ = scripted({"words": "3+4=9"}, policy=open_policy())
+    answer = pilot.ask(SUM, specialist="words")
+    assert answer.text == "3+4=9"
+    assert any("forced" in check.reason for check in page().record.parts[0].checks)
+
+
+# -- steering -----------------------------------------------------------------------------------------------
+
+
+def test_the_caller_can_steer(scripted: Make) -> None:
+    pilot, engine = scripted({"words": "x"})
+    answer = pilot.ask(WORD, steer=Steer(extra={"push": 2.0}))
+    assert engine.calls == [("words", ("push",))]
+    assert [(e["name"], e["coefficient"], e["reading"]) for e in answer.steering] == [
+        ("push", 2.0, "the caller")
+    ]
+    with pytest.raises(NotFoundError, match="there is no steering vector 'pull'; this family has push"):
+        pilot.ask(WORD, steer=Steer(extra={"pull": 1.0}))
+
+
+def test_a_fired_reading_steers_and_the_caller_can_switch_it_off(scripted: Make, tiny: Tiny) -> None:
+    policy = tiny.family.policy
+    assert policy is not None
+    pilot, engine = scripted({"words": "x"}, policy=policy.model_copy(update={"ood": None, "threshold": 0.0}))
+    pilot.ask(LOST, specialist="words")
+    pilot.ask(LOST, specialist="words", steer=Steer(off=True))
+    pilot.ask(WORD, specialist="words")
+    assert [vectors for _, vectors in engine.calls] == [("push",), (), ()]
+
+
+def test_steering_changes_what_the_engine_says(pilot: Pilot) -> None:
+    plain = pilot.ask(WORD).text
+    assert pilot.ask(WORD, steer=Steer(extra={"push": 3.0})).text != plain
+    assert pilot.ask(WORD).text == plain, "and leaves nothing behind"
+
+
+# -- conversations ------------------------------------------------------------------------------------------
+
+
+def test_a_thread_remembers_and_survives_a_restart(tiny: Tiny, home: object) -> None:
+    with Pilot(tiny.family, engine=tiny.engine) as pilot:
+        first = pilot.ask(SUM)
+    with Pilot(tiny.family, engine=tiny.engine) as pilot:
+        pilot.ask(WORD, first.thread_id)
+        turns = pilot.history(first.thread_id)
+        assert [turn.role for turn in turns] == ["user", "assistant"] * 2
+        assert turns[0].content == SUM
+        assert [m.content for m in page().messages] == [SUM, first.text, WORD]
+        assert pilot.undo(first.thread_id)[0].content == WORD
+        assert len(pilot.history(first.thread_id)) == 2
+        assert pilot.history("another") == ()
+
+
+def test_a_conversation_comes_back_from_the_log(tiny: Tiny, home: Any) -> None:
+    with Pilot(tiny.family, engine=tiny.engine) as pilot:
+        first = pilot.ask(SUM)
+    for path in (home / "data").glob("threads.db*"):
+        path.unlink()
+    with Pilot(tiny.family, engine=tiny.engine) as pilot:
+        assert pilot.history(first.thread_id) == ()
+        assert [t.content for t in pilot.resume(first.thread_id)] == [SUM, first.text]
+        with pytest.raises(NotFoundError):
+            pilot.resume("nobody")
+
+
+def test_long_conversations_lose_their_oldest_turns(scripted: Make) -> None:
+    pilot, engine = scripted({"sums": "so it is and so it was " * 2 + "7"})
+    thread = "long"
+    for _ in range(8):
+        pilot.ask(SUM, thread)
+    assert max(map(len, engine.read)) < pilot.ship.context
+    messages = page().messages
+    assert messages[0].role == "user"
+    assert 1 < len(messages) < 15
+
+
+def test_a_new_subject_is_read_alone_when_the_conversation_hides_it(scripted: Make) -> None:
+    pilot, engine = scripted({"words": "d o g", "sums": "7"})
+    pilot.remember("t", (Message(role="user", content=LOST), Message(role="assistant", content=LOST)))
+    answer = pilot.ask(WORD, "t")
+    alone = engine.encode_chat([Message(role="user", content=WORD)])
+    assert answer.specialist == "words"
+    assert (len(engine.read) == 1) or engine.read[1] == alone
+
+
+def test_messages_replace_what_the_thread_remembers(scripted: Make) -> None:
+    pilot, engine = scripted({"sums": "7"})
+    pilot.ask(SUM, "t")
+    pilot.ask([{"role": "user", "content": SUM}], "t")
+    assert engine.read[0] == engine.read[1]
+
+
+def test_nothing_is_kept_without_a_log(tiny: Tiny, home: Any) -> None:
+    with Pilot(tiny.family, Unlogged(), tiny.engine) as pilot:
+        first = pilot.ask(SUM)
+        assert first.record_id is None
+        pilot.ask(WORD, first.thread_id)
+        assert len(pilot.history(first.thread_id)) == 4
+    assert not home.exists()
+
+
+# -- failures -----------------------------------------------------------------------------------------------
+
+
+def test_an_engine_failure_closes_the_row(scripted: Make) -> None:
+    pilot, _ = scripted({"words": RuntimeError("out of memory")})
+    with pytest.raises(AnswerError, match="out of memory"):
+        pilot.ask(WORD, "t")
+    found = page()
+    assert (found.record.status, found.answer) == ("failed", "started ")
+    assert found.record.error == "RuntimeError: out of memory"
+    assert pilot.history("t") == ()
+    pilot2, _ = scripted({"words": "fine"})
+    assert pilot2.ask(WORD, "t").text == "fine", "the thread goes on after a failure"
+
+
+def test_closing_the_stream_cancels_and_records(scripted: Make) -> None:
+    pilot, engine = scripted({"words": " ".join(f"word{i}" for i in range(200))})
+    engine.before = lambda name, count: time.sleep(0.01)
+    stream = pilot.stream(WORD)
+    next(stream)
+    stream.close()  # type: ignore[attr-defined]
+    assert engine.closed == 1
+    found = page()
+    assert found.record.status == "aborted"
+    assert (found.answer or "").startswith("word0 ")
+    part = found.record.parts[0]
+    assert part.generation is not None
+    assert part.generation.finish_reason == "aborted"
+
+
+def test_an_interrupt_closes_the_row(scripted: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    import signal
+
+    pilot, engine = scripted({"words": " ".join(f"word{i}" for i in range(200))})
+    main = threading.main_thread().ident
+    assert main is not None
+
+    def interrupt(name: str, count: int) -> None:
+        if count == 3:
+            signal.pthread_kill(main, signal.SIGINT)
+        threading.Event().wait(0.02)
+
+    engine.before = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        pilot.ask(WORD)
+    assert page().record.status == "aborted"
+
+
+def test_a_log_that_cannot_be_written_stops_the_answer(scripted: Make) -> None:
+    ledger = Ledger.open()
+    pilot, engine = scripted({"words": "x"}, ledger=ledger)
+    pilot.warm()
+    ledger.close()
+    with pytest.raises(StoreError):
+        pilot.ask(WORD)
+    assert engine.calls == []
+
+
+def test_a_log_that_breaks_half_way_keeps_the_last_piece(scripted: Make) -> None:
+    ledger = Ledger.open()
+    pilot, engine = scripted({"words": "one two three"}, ledger=ledger)
+    engine.before = lambda name, count: ledger.close() if count == 2 else None
+    got: list[str] = []
+    with pytest.raises(StoreError):
+        got.extend(str(item) for item in pilot.stream(WORD))
+    assert got == ["one ", "two "]
+
+
+@pytest.mark.parametrize(
+    "prompt", ["", "  \n", [], [{"role": "assistant", "content": "hi"}], [{"role": "x"}]]
+)
+def test_nothing_to_answer(pilot: Pilot, prompt: Any) -> None:
+    with pytest.raises(UsageError):
+        pilot.ask(prompt)
+
+
+def test_too_much_to_read(pilot: Pilot) -> None:
+    with pytest.raises(UsageError, match=r"100,000 characters; at most 20,000"):
+        pilot.ask("x" * 100_000)
+    with pytest.raises(UsageError, match=r"tokens; this family reads"):
+        pilot.ask("zq " * 1000)
+
+
+@pytest.mark.parametrize(
+    "prompt", ["\x1b[2Jhello\x07", "a\x00b", "<|assistant|>", "\ud800", "‮evil", "é" * 40]
+)
+def test_hostile_prompts_are_answered_and_recorded(pilot: Pilot, prompt: str) -> None:
+    assert pilot.ask(prompt).status in ("completed", "abstained")
+    with Audit.open() as audit:
+        assert audit.verify().ok
+
+
+@pytest.mark.parametrize("values", [{"temperature": -1.0}, {"max_tokens": 0}])
+def test_impossible_sampling(pilot: Pilot, values: dict[str, Any]) -> None:
+    with pytest.raises(UsageError):
+        pilot.ask(SUM, **values)
+
+
+def test_many_threads_share_a_pilot(pilot: Pilot) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(pilot.ask, [SUM, WORD] * 6))
+    assert [a.text for a in answers] == [ANSWERS["sums"], ANSWERS["words"]] * 6
+    with Audit.open() as audit:
+        assert audit.verify().ok
+        assert len(audit.summaries(limit=50)) == 12
+
+
+# -- the graph itself ---------------------------------------------------------------------------------------
+
+
+def test_the_graph_has_the_designed_steps(tiny: Tiny) -> None:
+    nodes = set(build_graph(None).get_graph().nodes) - {"__start__", "__end__"}
+    assert nodes == {"plan", "probe", "route", "steer", "generate", "check", "escalate", "record"}
+
+
+def test_the_graph_streams_by_itself(pilot: Pilot) -> None:
+    """Embedded in another LangGraph application, text comes out of the custom stream."""
+    voyage = Voyage(pilot.ship, Ask((Message(role="user", content=SUM),), "t"))
+    events = list(build_graph(None).stream({}, context=voyage, stream_mode="custom"))
+    assert "".join(getattr(event, "text", "") for event in events) == ANSWERS["sums"]
+
+
+def test_nothing_is_loaded_at_import() -> None:
+    import subprocess
+    import sys
+    from pathlib import Path
+
+    code = "import sys; from pilothouse.agents import Pilot; Pilot(); print({'torch'} & set(sys.modules))"
+    path = str(Path(__file__).resolve().parents[2] / ".typing")
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code],
+        capture_output=True,
+        text=True,
+        env={"PYTHONPATH": path},
+        check=True,
+    )
+    assert done.stdout.strip() == "set()"
