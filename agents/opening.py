@@ -10,7 +10,7 @@ from ..specialists.family import Family
 from ..store.errors import NotFoundError
 from ..store.records import Message
 from .controller import Graph, build_graph
-from .voyage import Limits, Log, Ship, Turns, Unlogged
+from .voyage import Limits, Log, Ship, Turns
 
 if TYPE_CHECKING:
     from ..router.features.label import Label
@@ -93,8 +93,8 @@ def scout_of(family: Family, policy: Policy) -> Scout:
 
 
 def open_graph(ship: Ship, threads: Any, owned: list[Any]) -> Graph:
-    """Compile the controller over a checkpointer (None: the data folder's, or memory if nothing is kept)."""
-    if threads is None and isinstance(ship.log, Unlogged):
+    """Compile the controller over a checkpointer (None: the data folder's, or memory if no text is kept)."""
+    if threads is None and not ship.log.keep_text:
         from langgraph.checkpoint.memory import InMemorySaver
 
         threads = InMemorySaver()

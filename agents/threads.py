@@ -9,20 +9,15 @@ from typing import TYPE_CHECKING, Any
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.checkpoint.sqlite import SqliteSaver
 
-from ..store import paths
 from ..store.errors import StoreReadOnlyError
 from ..store.records import Part
+from .forgetting import threads_path
 
 if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
     from langgraph.checkpoint.base import ChannelVersions, Checkpoint, CheckpointMetadata
 
 PATIENCE_MS = 5000  # to wait for another process
-
-
-def threads_path() -> Path:
-    """Where conversations are kept: beside the log."""
-    return paths.data_dir() / "threads.db"
 
 
 class Threads(SqliteSaver):
@@ -74,21 +69,6 @@ def open_threads(path: Path | None = None) -> Threads:
             "use --no-log to keep nothing"
         ) from error
     return threads
-
-
-def forget_thread(thread_id: str, path: Path | None = None) -> bool:
-    """Erase a conversation's kept turns; return whether there was anything to erase."""
-    place = path or threads_path()
-    if not place.exists():
-        return False
-    threads = open_threads(place)
-    try:
-        found = threads.get_tuple({"configurable": {"thread_id": thread_id}}) is not None
-        threads.delete_thread(thread_id)
-        threads.conn.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    finally:
-        threads.close()
-    return found
 
 
 def config_of(thread_id: str, **more: Any) -> RunnableConfig:

@@ -24,7 +24,9 @@ T = TypeVar("T")
 
 
 class Log(Protocol):
-    """What the controller needs of a ledger."""
+    """What the controller needs of a ledger. `keep_text` says whether texts may be kept at all."""
+
+    keep_text: bool
 
     def begin_soon(
         self, request: Request, *, record_id: str | None = None, parent_id: str | None = None
@@ -46,6 +48,8 @@ class Log(Protocol):
 
 class Unlogged:
     """A log that keeps nothing (`--no-log`): its futures answer at once, and its records have no id."""
+
+    keep_text = False
 
     def begin_soon(
         self, request: Request, *, record_id: str | None = None, parent_id: str | None = None

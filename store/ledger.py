@@ -40,7 +40,7 @@ class Ledger:
         self.notes: tuple[str, ...] = ()
         self._engine = engine
         self._code = code
-        self._keep_text = keep_text
+        self.keep_text = keep_text
         self._process = this_process()
         self._writer = Writer(place, engine)
 
@@ -106,7 +106,7 @@ class Ledger:
             "code_version": self._code,
             "process": self._process.model_dump(mode="json"),
         }
-        event = payloads.opened(request, name, extra, self._keep_text)
+        event = payloads.opened(request, name, extra, self.keep_text)
 
         def work(connection: Connection) -> str:
             if history(connection, name)[1]:
@@ -158,7 +158,7 @@ class Ledger:
                 raise NotFoundError(f"record {record_id} was never begun in the log {self.place.name}")
             if "closed" in kinds:
                 raise StoreClosedError(f"record {record_id} is finished already; a row is never rewritten")
-            keep_text = self._keep_text and "erased" not in kinds
+            keep_text = self.keep_text and "erased" not in kinds
             event = payloads.closed(
                 record_id, thread_id, status, kept_parts, answer, kept_artifacts, error, keep_text
             )

@@ -128,7 +128,8 @@ def _log() -> Iterator[Finding]:
 
 
 def _threads() -> Iterator[Finding]:
-    from ..threads import open_threads, threads_path
+    from ..forgetting import threads_path
+    from ..threads import open_threads
 
     if not threads_path().exists():
         yield Finding("threads", "note", f"{threads_path()}: none yet")

@@ -195,15 +195,23 @@ def forget(
     reason: Annotated[str, typer.Option(help="Written in the log.")] = "asked for on the command line",
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
-    """Erase the texts of a record or a conversation. The decision rows stay, and so does the chain."""
+    """Erase the texts of a record or a conversation. The decision rows stay, and so does the chain.
+
+    What the conversation itself remembers is erased too, so it starts afresh.
+    """
     with _audit(log) as audit:
         record = audit.resolve(name) if name is not None else None
+        conversation = audit.page(record).record.thread_id if record is not None else thread
         place = str(audit.place.path or audit.place.url)
         _confirm(f"record {record}" if record is not None else f"thread {thread}", yes)
         from ...store.ledger import Ledger
 
         with Ledger.open(place) as ledger:
             erased = ledger.forget(record_id=record, thread_id=thread, reason=reason)
+        if conversation is not None:  # what a conversation remembers holds the same texts
+            from ..forgetting import forget_thread
+
+            forget_thread(conversation)
     if as_json:
         _print_json(erased.model_dump(mode="json"))
         return
