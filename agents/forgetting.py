@@ -1,4 +1,4 @@
-"""Erase what a conversation's checkpoint keeps. Plain SQLite: `pilothouse log` must load no graph and no torch."""
+"""Erase what a conversation remembers. Plain SQLite: `pilothouse log` must load no graph and no torch."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def forget_thread(thread_id: str, path: Path | None = None) -> bool:
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     except sqlite3.Error as error:
         raise StoreReadOnlyError(
-            f"the conversation {thread_id} could not be erased from {place} ({error}); make the file writable, "
+            f"the conversation {thread_id} could not be erased from {place} ({error}); make it writable, "
             "or delete it: it holds conversations only, the log is another file"
         ) from error
     return found > 0
