@@ -159,6 +159,8 @@ class Pilot:
     ) -> Ask:
         if not 0.0 <= temperature <= 100.0:
             raise UsageError(f"temperature {temperature} is out of range; give 0 (greedy) to 100")
+        if thread_id is not None and not 0 < len(thread_id) <= 255:
+            raise UsageError(f"the thread id has {len(thread_id)} characters; it must have 1 to 255")
         longest = self._max_tokens if max_tokens is None else max_tokens
         if longest < 1:
             raise UsageError(f"max_tokens is {longest}; an answer needs at least 1 token")

@@ -137,6 +137,8 @@ class Live:
     tokens: tuple[int, ...]
     prefill: Prefill
     reading: ScoutReading | None
+    prefill_ms: float = 0.0
+    probe_ms: float = 0.0
 
 
 @dataclass
@@ -144,6 +146,7 @@ class Voyage:
     """One request under way: the graph's runtime context.
 
     `parts` holds the newest state of every part, so that a request cut short can still be recorded.
+    `conversation` is all turns up to the prompt; `history` those before it that the trunk has room to read.
     """
 
     ship: Ship
@@ -152,6 +155,7 @@ class Voyage:
     record_id: str = field(default_factory=new_id)
     cancelled: threading.Event = field(default_factory=threading.Event)
     began: float = field(default_factory=time.perf_counter)
+    conversation: Turns = ()
     history: Turns = ()
     request: Request | None = None
     opened: Future[str] | None = None

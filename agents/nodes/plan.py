@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ...store.errors import UsageError
-from ...store.records import Message, Part, Request
+from ...store.records import Part, Request
 from ..asks import split
 from ..voyage import Turns, Voyage
-from .probe import probe_turns, would_answer
+from .probe import read_ask, would_answer
 
 
 def plan(voyage: Voyage, history: Turns) -> tuple[Part, ...]:
@@ -20,7 +20,8 @@ def plan(voyage: Voyage, history: Turns) -> tuple[Part, ...]:
     Raises UsageError when the prompt does not fit the trunk.
     """
     ask, ship = voyage.ask, voyage.ship
-    turns = fitting(voyage, (*history, *ask.turns))
+    voyage.conversation = (*history, *ask.turns)
+    turns = fitting(voyage, voyage.conversation)
     voyage.history = turns[:-1]
     voyage.request = Request(
         thread_id=ask.thread_id,
@@ -43,7 +44,7 @@ def plan(voyage: Voyage, history: Turns) -> tuple[Part, ...]:
 
 def _each_would_be_answered(voyage: Voyage, asks: Sequence[str]) -> bool:
     for index, text in enumerate(asks):
-        probe_turns(voyage, index, (*voyage.history, Message(role="user", content=text)))
+        read_ask(voyage, index, text)
         if not would_answer(voyage, index):
             return False
     return True

@@ -11,42 +11,50 @@ from .step import At, Step
 
 
 def probe(part: Part, at: At) -> Step:
-    """Read the part with its conversation; a follow-up that means nothing so is read alone as well.
-
-    The conversation goes first ("yes" needs it). Only when the policy would then abstain is the line read by
-    itself: a new subject may drown in the old one.
-    """
+    """Read the part, unless the plan did so already to judge a cut."""
     voyage = at.voyage
-    begun = time.perf_counter()
-    prefill_ms = 0.0
     if part.index not in voyage.live:
         asked = voyage.ask.turns[-1]
-        line = asked if part.prompt == asked.content else Message(role="user", content=part.prompt or "")
-        prefill_ms += probe_turns(voyage, part.index, (*voyage.history, line))
-        if voyage.history and voyage.ask.specialist is None and not would_answer(voyage, part.index):
-            with_history = voyage.live[part.index]
-            prefill_ms += probe_turns(voyage, part.index, (line,))
-            if not would_answer(voyage, part.index):
-                voyage.live[part.index] = with_history
+        read_ask(voyage, part.index, asked.content if part.prompt is None else part.prompt)
     live = voyage.live[part.index]
-    timings = Timings(probe_ms=max(0.0, milliseconds_since(begun) - prefill_ms), prefill_ms=prefill_ms)
     seen = Generation(
-        specialist=None, prompt_tokens=len(live.tokens), finish_reason="aborted", timings=timings
+        specialist=None,
+        prompt_tokens=len(live.tokens),
+        finish_reason="aborted",
+        timings=Timings(probe_ms=live.probe_ms, prefill_ms=live.prefill_ms),
     )
     readings = live.reading.readings if live.reading is not None else ()
     return Step(part.model_copy(update={"readings": readings, "generation": seen}), "route")
 
 
-def probe_turns(voyage: Voyage, index: int, turns: Turns) -> float:
-    """Prefill the turns, read them, and keep both for part `index`; return the prefill's milliseconds."""
-    ship = voyage.ship
+def read_ask(voyage: Voyage, index: int, text: str) -> None:
+    """Read an ask with its conversation, or alone where the conversation hides it, and keep what was seen.
+
+    The conversation goes first ("yes" needs it). Only when the policy would then abstain is the line read by
+    itself: a new subject may drown in the old one.
+    """
+    line = Message(role="user", content=text)
+    first = voyage.live[index] = _read(voyage, (*voyage.history, line))
+    if not voyage.history or voyage.ask.specialist is not None or would_answer(voyage, index):
+        return
+    alone = _read(voyage, (line,))
+    alone.prefill_ms += first.prefill_ms
+    alone.probe_ms += first.probe_ms
+    voyage.live[index] = alone
+    if not would_answer(voyage, index):
+        first.prefill_ms, first.probe_ms = alone.prefill_ms, alone.probe_ms
+        voyage.live[index] = first
+
+
+def _read(voyage: Voyage, turns: Turns) -> Live:
+    ship, begun = voyage.ship, time.perf_counter()
     tokens = ship.engine.encode_chat(turns)
-    begun = time.perf_counter()
+    before = time.perf_counter()
     prefill = ship.engine.probe(tokens, ship.layers)
-    spent = milliseconds_since(begun)
+    prefill_ms = milliseconds_since(before)
     reading = ship.scout.read(prefill.states) if ship.scout is not None else None
-    voyage.live[index] = Live(turns, tokens, prefill, reading)
-    return spent
+    probe_ms = max(0.0, milliseconds_since(begun) - prefill_ms)
+    return Live(turns, tokens, prefill, reading, prefill_ms, probe_ms)
 
 
 def would_answer(voyage: Voyage, index: int) -> bool:

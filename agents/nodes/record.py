@@ -35,7 +35,7 @@ def record(voyage: Voyage, parts: Sequence[Part]) -> Turns:
         voyage.record_id if voyage.logged else None,
         total(voyage, ordered),
     )
-    return (*voyage.history, *voyage.ask.turns[-1:], Message(role="assistant", content=text))
+    return (*voyage.conversation, Message(role="assistant", content=text))
 
 
 def compose(parts: Sequence[Part]) -> str:

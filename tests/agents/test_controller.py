@@ -340,6 +340,7 @@ def test_long_conversations_lose_their_oldest_turns(scripted: Make) -> None:
     messages = page().messages
     assert messages[0].role == "user"
     assert 1 < len(messages) < 15
+    assert len(pilot.history(thread)) == 16, "what is too long to read is still remembered"
 
 
 def test_a_new_subject_is_read_alone_when_the_conversation_hides_it(scripted: Make) -> None:
@@ -459,7 +460,9 @@ def test_hostile_prompts_are_answered_and_recorded(pilot: Pilot, prompt: str) ->
         assert audit.verify().ok
 
 
-@pytest.mark.parametrize("values", [{"temperature": -1.0}, {"max_tokens": 0}])
+@pytest.mark.parametrize(
+    "values", [{"temperature": -1.0}, {"max_tokens": 0}, {"thread_id": ""}, {"thread_id": "x" * 256}]
+)
 def test_impossible_sampling(pilot: Pilot, values: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
         pilot.ask(SUM, **values)
