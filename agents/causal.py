@@ -141,10 +141,17 @@ def _turns(page: Page, part: Part, bench: _Bench) -> tuple[Turns, str]:
     line = Message(role="user", content=part.prompt)
     readings = [(*page.messages[:-1], line), (line,)]
     for turns in readings:
-        found = _read(bench, bench.ship.engine.encode_chat(turns), ()).p_correct
+        found = _weighed(bench, _read(bench, bench.ship.engine.encode_chat(turns), ()))
         if all(abs(found.get(c.specialist, -1.0) - c.p_correct) < SAME for c in part.candidates):
             return turns, ""
     return readings[0], "the scout or its probes have changed since: it no longer says what the record says"
+
+
+def _weighed(bench: _Bench, reading: ScoutReading) -> dict[str, float]:
+    """P(correct) as the policy weighs it: scaled by the out-of-distribution reading where it says so."""
+    assert bench.ship.policy is not None
+    found = bench.ship.policy.candidates(reading.p_correct, reading.readings)
+    return {one.specialist: one.p_correct for one in found}
 
 
 def _place(row: FeatureContribution, saes: Mapping[int, SAE]) -> tuple[int, int]:
@@ -163,7 +170,7 @@ def _arm(bench: _Bench, name: str, tokens: Sequence[int], features: Sequence[tup
     decision, _ = ship.policy.decide(reading.p_correct, reading.readings, rng=random.Random(0))
     return Arm(
         features=tuple(features),
-        p_correct=reading.p_correct[name],
+        p_correct=_weighed(bench, reading)[name],
         logit=ship.scout.bank.probe(name).logit(reading.x),
         chosen=decision.chosen,
     )

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from ..store.records import Candidate, Decision, Hop
+from ..store.records import Candidate, Decision
 
 if TYPE_CHECKING:
     from ..specialists.card import Card
@@ -80,10 +80,7 @@ def _does(card: Card) -> str:
     return card.title.strip().rstrip(".") or card.description.strip().rstrip(".")
 
 
-def failed_checks(hops: Sequence[Hop]) -> str:
-    """Say plainly that what was tried failed its checks."""
+def failed_checks(tries: Sequence[tuple[str, str]]) -> str:
+    """Say plainly that what was tried failed its checks: (specialist, reason) of each try."""
     lines = ["I have no answer that I can stand behind: what I tried failed its check."]
-    for hop in hops:
-        reason = "; ".join(one.reason for one in hop.checks if one.verdict == "escalate")
-        lines.append(f"- {hop.decision.chosen}: {reason}")
-    return "\n".join(lines)
+    return "\n".join(lines + [f"- {name}: {reason}" for name, reason in tries])

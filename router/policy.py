@@ -192,10 +192,9 @@ class Policy(Frozen):
         found = self.candidates(p_correct, readings)
         if forced is not None:
             return self._forced(found, forced), found
-        for rule in self.overrides:
-            reading = _named(readings, rule.reading)
-            if reading.fired:
-                return self._overridden(found, rule, reading), found
+        rule = self.overriding(readings)
+        if rule is not None:
+            return self._overridden(found, rule, _named(readings, rule.reading)), found
         if self.ood is not None and self.ood.block and _named(readings, self.ood.reading).fired:
             return self._abstain(found, _ood_reason(_named(readings, self.ood.reading))), found
         eligible = [one for one in found if one.p_correct >= self.threshold]
@@ -203,6 +202,10 @@ class Policy(Frozen):
             best = max(found, key=lambda one: one.p_correct)
             return self._abstain(found, _threshold_reason(best, self.threshold)), found
         return self._chosen(eligible, rng), found
+
+    def overriding(self, readings: Sequence[Reading]) -> Override | None:
+        """The first override whose reading fired; None where there is none. Raises as `decide`."""
+        return next((one for one in self.overrides if _named(readings, one.reading).fired), None)
 
     def _decision(self, reason: str, **fields: object) -> Decision:
         head = {"lam": self.lam, "threshold": self.threshold, "policy_hash": self.hash, "reason": reason}

@@ -16,6 +16,7 @@ _LOOP_CHARACTERS = re.compile(r"(?P<unit>\S{1,8}?)(?P=unit){11,}\s*$")
 
 # or very few words in any order
 LOOP_WINDOW, LOOP_VARIETY = 40, 8
+WRONG_SUM = "wrong sum: the arithmetic was computed again and differs"
 
 
 def check(part: Part, at: At) -> Step:
@@ -64,15 +65,30 @@ def kept(one: Check, why: str) -> Check:
 def next_best(part: Part, ship: Ship) -> Candidate | None:
     """The best specialist above the threshold that has not tried yet; None too when the hops are used up.
 
-    The cards are no help with a prompt that was not about them.
+    The cards are no help with a prompt that was not about them. What an override chose (a refusal, say) is
+    never handed on: another specialist would answer without the override's steering.
     """
     decision = part.decision
-    if decision is None or len(part.hops) >= ship.limits.hops:
+    if decision is None or len(part.hops) >= ship.limits.hops or overridden(part, ship):
         return None
     tried = {hop.decision.chosen for hop in part.hops} | {decision.chosen}
     tried |= {name for name, card in ship.cards.items() if card.kind == "cards"}
     left = [c for c in part.candidates if c.specialist not in tried and c.p_correct >= decision.threshold]
     return max(left, key=lambda one: one.utility, default=None)
+
+
+def overridden(part: Part, ship: Ship) -> bool:
+    """Whether an override of the policy chose who answers this part."""
+    if ship.policy is None or part.decision is None or part.decision.forced:
+        return False
+    rule = ship.policy.overriding(part.readings)
+    return rule is not None and rule.specialist == part.decision.chosen
+
+
+def told(one: Check, part: Part) -> str:
+    """A check's reason for the user's eyes. Rows cannot be erased, so their reasons quote no text."""
+    fault = sums.wrong(part.prompt or "", part.answer or "") if one.reason == WRONG_SUM else None
+    return f"wrong sum: {fault}" if fault is not None else one.reason
 
 
 def _certainty(part: Part, least: float) -> Check | None:
@@ -95,7 +111,8 @@ def _loop(part: Part) -> Check | None:
     tail = (part.answer or "")[-400:]
     found = _LOOP_WORDS.search(tail) or _LOOP_CHARACTERS.search(tail)
     if found is not None:
-        return Check(verdict="escalate", reason=f"loop: {found['unit'].strip()[:40]!r} over and over")
+        count = len(found["unit"].split())
+        return Check(verdict="escalate", reason=f"loop: the same {count} words over and over")
     words = tail.split()[-LOOP_WINDOW:]
     if len(words) == LOOP_WINDOW and len(set(words)) <= LOOP_VARIETY:
         return Check(verdict="escalate", reason=f"loop: {len(set(words))} words over and over")
@@ -108,5 +125,5 @@ def _arithmetic(part: Part) -> Check | None:
         return None
     fault = sums.wrong(prompt, answer)
     if fault is not None:
-        return Check(verdict="escalate", reason=f"wrong sum: {fault}", score=0.0)
+        return Check(verdict="escalate", reason=WRONG_SUM, score=0.0)
     return Check(verdict="answer", reason="the arithmetic was computed again and agrees", score=1.0)

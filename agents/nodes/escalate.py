@@ -5,7 +5,7 @@ from __future__ import annotations
 from ...store.records import Decision, Generation, Hop, Part, SteeringPlan, Timings
 from ..answer import Piece, Restart, Settled
 from ..words import failed_checks
-from .check import next_best
+from .check import next_best, told
 from .route import finished
 from .step import At, Step
 
@@ -15,7 +15,8 @@ def escalate(part: Part, at: At) -> Step:
     old = part.decision
     assert old is not None
     reason = "; ".join(one.reason for one in part.checks if one.verdict == "escalate")
-    at.emit(Restart(part.index, f"{old.chosen}: {reason}"))
+    aloud = "; ".join(told(one, part) for one in part.checks if one.verdict == "escalate")
+    at.emit(Restart(part.index, f"{old.chosen}: {aloud}"))
     chosen = next_best(part, at.voyage.ship)
     hop = Hop(
         decision=old,
@@ -40,10 +41,15 @@ def escalate(part: Part, at: At) -> Step:
     tried = tuple(name for one in bare.hops if (name := one.decision.chosen) is not None)
     decision = _after(old, f"Every attempt failed its check ({reason}), so nobody answers.")
     decision = decision.model_copy(update={"chosen": None, "abstained": True, "nearest": tried})
-    text = failed_checks(bare.hops)
+    text = failed_checks([(str(one.decision.chosen), _aloud(one, part)) for one in bare.hops])
     at.emit(Piece(part.index, text))
     at.emit(Settled(part.index))
     return Step(finished(bare.model_copy(update={"decision": decision}), text), "record")
+
+
+def _aloud(hop: Hop, part: Part) -> str:
+    tried = part.model_copy(update={"answer": hop.answer})
+    return "; ".join(told(one, tried) for one in hop.checks if one.verdict == "escalate")
 
 
 def _after(old: Decision, reason: str) -> Decision:
