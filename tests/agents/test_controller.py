@@ -15,7 +15,7 @@ from pilothouse.agents.answer import Answer, Restart
 from pilothouse.agents.controller import build_graph
 from pilothouse.agents.pilot import AnswerError, Pilot
 from pilothouse.agents.voyage import Ask, Limits, Steer, Unlogged, Voyage
-from pilothouse.router.policy import Policy
+from pilothouse.router.policy import Override, Policy
 from pilothouse.store.audit import Audit
 from pilothouse.store.errors import NotFoundError, StoreError, UsageError
 from pilothouse.store.ledger import Ledger
@@ -250,6 +250,15 @@ def test_an_unsure_answer_escalates_when_somebody_is_left(scripted: Make) -> Non
     pilot, engine = scripted({"words": "perhaps", "sums": "surely"}, logprob=-5.0, policy=open_policy())
     pilot.ask(WORD)
     assert [name for name, _ in engine.calls][:2] == ["words", "sums"]
+
+
+def test_nobody_takes_over_from_an_override(scripted: Make) -> None:
+    """A refusal that sounds unsure must not go on to somebody who complies."""
+    override = Override(reading="outside", specialist="words")
+    policy = open_policy().model_copy(update={"overrides": (override,)})
+    pilot, engine = scripted({"words": "I refuse", "sums": "of course"}, logprob=-5.0, policy=policy)
+    assert pilot.ask(LOST).text == "I refuse"
+    assert [name for name, _ in engine.calls] == ["words"]
 
 
 def test_a_loop_is_no_answer(scripted: Make) -> None:
