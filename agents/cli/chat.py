@@ -72,7 +72,7 @@ def chat(
         )
         thread = resume or (_newest_thread() if go_on else None)
         if interactive:
-            _interactive(session, thread)
+            _interactive(session, thread, kept=settings.keep_text and not no_log)
         else:
             _piped(session, thread)
 
@@ -118,11 +118,11 @@ class Loading:
             raise self._fault
 
 
-def _interactive(session: Session, thread: str | None) -> None:
+def _interactive(session: Session, thread: str | None, *, kept: bool) -> None:
     from ..chat import Leave
 
     loading = Loading(session.pilot)
-    prompts = _prompt_session(session, loading)
+    prompts = _prompt_session(session, loading, kept)
     session.screen.note("Pilothouse. Ask anything; /help lists the commands, Ctrl-D leaves.")
     if thread is not None:
         loading.wait()
@@ -143,7 +143,7 @@ def _interactive(session: Session, thread: str | None) -> None:
                 raise
 
 
-def _prompt_session(session: Session, loading: Loading) -> PromptSession[str]:
+def _prompt_session(session: Session, loading: Loading, kept: bool) -> PromptSession[str]:
     from prompt_toolkit import PromptSession
     from prompt_toolkit.completion import WordCompleter
     from prompt_toolkit.history import FileHistory, InMemoryHistory
@@ -157,11 +157,13 @@ def _prompt_session(session: Session, loading: Loading) -> PromptSession[str]:
     def _(event: KeyPressEvent) -> None:
         event.current_buffer.insert_text("\n")
 
-    try:
-        paths.state_dir().mkdir(parents=True, exist_ok=True)
-        history: FileHistory | InMemoryHistory = FileHistory(str(paths.state_dir() / "history"))
-    except OSError:
-        history = InMemoryHistory()  # a read-only home only costs the memory of old prompts
+    history: FileHistory | InMemoryHistory = InMemoryHistory()
+    if kept:  # what may not be logged may not lie in the arrow-up file either
+        try:
+            paths.state_dir().mkdir(parents=True, exist_ok=True)
+            history = FileHistory(str(paths.state_dir() / "history"))
+        except OSError:
+            pass  # a read-only home only costs the memory of old prompts
     return PromptSession(
         history=history,
         completer=WordCompleter([f"/{name}" for name in COMMANDS], sentence=True),

@@ -36,6 +36,7 @@ REFUSAL = "I can't help with that. It could hurt someone."
 REFUSED = "can't help"
 LAYER, EPOCHS = 4, 3
 LIMIT, RATE = 1.0, 0.02  # longest vector and step, in lengths of an average state at that layer
+TRIED = 8  # SAE features tried for speech
 BUDGET = 4.0  # nats per token on neutral stories, if an entry were chosen where it should not be
 LEAST = 0.1  # an entry must raise the share of answers that do as asked by this much
 STRENGTHS = (0.6, 0.8, 1.0, 1.25, 1.5)
@@ -272,7 +273,7 @@ def make_dialogue_feature(work: Work) -> None:
     sae, neutral = features.open_sae(work), neutral_batches(work, bench)
     prompts = readings.with_dialogue("calibrate", 32, work.seed)
     best: tuple[float, int, float] = (-1.0, -1, 0.0)
-    for feature, top in speech_features(work, bench, 12):
+    for feature, top in speech_features(work, bench, TRIED):
         one = feature_vector(sae, feature, top, "dialogue")
         effect = bench.share(prompts, [one], talks)
         work.say(f"feature {feature} held at {top:.2f}: {effect:.2f} of the stories hold speech")
