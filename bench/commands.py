@@ -10,9 +10,13 @@ from typing import Annotated
 import typer
 
 from ..store.errors import UsageError
+from .faults import faults
 
 # name of the command -> the sub-package that runs it
-BENCHMARKS: dict[str, str] = {"starter": "pilothouse.bench.starter.run"}
+BENCHMARKS: dict[str, str] = {
+    "starter": "pilothouse.bench.starter.run",
+    "faults": "pilothouse.bench.faults",
+}
 NEEDED = {"sklearn": "scikit-learn", "matplotlib": "matplotlib"}
 DATA = Path("../shared/data")
 
@@ -53,6 +57,9 @@ def starter(
     say(f"wrote {out / 'starter.md'}")
     for goal in report.missed:
         say(f"missed: {goal.what}")
+
+
+app.command()(faults)
 
 
 def say(line: str) -> None:

@@ -22,6 +22,8 @@ import typer
 
 from ..store.errors import VerifyError
 from ..store.printable import json_text
+from .circumstances import facts
+from .page import table
 
 PROMPTS = ("What is 12 + 30?", "What is the plural of mouse?", "What is the capital of France?", "Hello")
 # the code under test is this checkout's, whatever is installed
@@ -44,15 +46,37 @@ def faults(
     kills: Annotated[int, typer.Option(min=1, help="How many processes to kill.")] = 50,
     seed: Annotated[int, typer.Option(help="For the moments and prompts.")] = 0,
     family: Annotated[str | None, typer.Option("--family", "-f", metavar="NAME|DIR")] = None,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the page goes.")] = Path("docs/results"),
 ) -> None:
-    """Kill the program at random moments and count what was lost; leaves with 4 when anything was."""
+    """Kill the program at random moments and count what was lost; leaves with 4 when anything was.
+
+    Writes faults.md.
+    """
     with tempfile.TemporaryDirectory(prefix="pilothouse-faults-") as home:
         result = run(Path(home), kills, seed, family)
     typer.echo(json_text(result._asdict(), indent=1))
+    write_page(out / "faults.md", result, kills, seed)
     if result.lost or result.open or result.chain != "ok":
         raise VerifyError(
             f"{len(result.lost)} answers lost, {result.open} records open, chain {result.chain}"
         )
+
+
+def write_page(path: Path, result: Result, kills: int, seed: int) -> None:
+    """Write what the kills left behind as a page of results."""
+    found = {
+        "processes killed (SIGKILL)": result.kills,
+        "answers printed before a kill": result.printed,
+        "records completed": result.completed,
+        "records closed as aborted": result.aborted,
+        "records left open (target 0)": result.open,
+        "printed answers without a row (target 0)": len(result.lost),
+        "hash chain": result.chain,
+    }
+    header = facts(f"pilothouse bench faults --kills {kills} --seed {seed}", seed)
+    body = table(("what", "value"), [(name, str(value)) for name, value in found.items()])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"# Sudden death\n\n{table(('', ''), header)}\n\n{body}\n", encoding="utf-8")
 
 
 def run(home: Path, kills: int, seed: int, family: str | None) -> Result:

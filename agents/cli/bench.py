@@ -3,8 +3,5 @@
 from __future__ import annotations
 
 from ...bench.commands import app
-from ...bench.faults import faults
-
-app.command()(faults)
 
 __all__ = ["app"]
