@@ -35,6 +35,7 @@ class Course:
 
 
 STUDENT = "screening"
+TELL_EVERY = 256  # answers between progress lines
 COURSES = {
     "arithmetic": Course(60_000, Tuning(rank=32, steps=560, rate=2e-3, rows=64), 160),
     "facts": Course(60_000, Tuning(rank=32, steps=700, rate=3e-3, rows=64), 24),
@@ -95,8 +96,12 @@ def judge(
     def active() -> AbstractContextManager[object]:
         return nullcontext() if bank is None else bank.active(name)
 
+    told = 0
+
     def tell(done: int) -> None:
-        if work is not None and done % 512 < 64:
+        nonlocal told
+        if work is not None and done // TELL_EVERY > told:
+            told = done // TELL_EVERY
             work.say(f"{name} answered {done}/{len(prompts)}")
 
     answers = answer_all(model, prompts, codec.invocation[-1], codec.end, max_tokens, active, on_batch=tell)
