@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from ...store.errors import UsageError
 from . import console
 from .console import DeviceOption, FamilyOption, JsonOption
 
@@ -20,6 +22,9 @@ def why(
     causal: Annotated[
         bool, typer.Option("--causal", help="Ablate the top features in the scout and route again.")
     ] = False,
+    svg: Annotated[
+        Path | None, typer.Option("--svg", metavar="FILE", help="Write the page as a picture instead.")
+    ] = None,
     as_json: JsonOption = False,
     family: FamilyOption = None,
     device: DeviceOption = None,
@@ -34,6 +39,12 @@ def why(
     if as_json:
         console.print_json(found.model_dump(mode="json") | {"flips": [one.flips for one in found.effects]})
         return
-    from .whypage import show
+    from .whypage import picture, show
 
-    show(found)
+    if svg is None:
+        show(found)
+        return
+    try:
+        svg.write_text(picture(found), encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{svg} cannot be written ({error.strerror}); name a file that can") from error
