@@ -23,7 +23,6 @@ import typer
 from ..store.errors import VerifyError
 from ..store.printable import json_text
 from .circumstances import facts
-from .page import table
 
 PROMPTS = ("What is 12 + 30?", "What is the plural of mouse?", "What is the capital of France?", "Hello")
 # the code under test is this checkout's, whatever is installed
@@ -64,6 +63,8 @@ def faults(
 
 def write_page(path: Path, result: Result, kills: int, seed: int) -> None:
     """Write what the kills left behind as a page of results."""
+    from .page import table  # brings numpy
+
     found = {
         "processes killed (SIGKILL)": result.kills,
         "answers printed before a kill": result.printed,

@@ -34,9 +34,12 @@ TRUNK_DATA = (
     Source(name="refusal splits", licence="Apache-2.0"),
     Source(name="SMS Spam Collection", licence="CC BY 4.0 (UCI); the copy read carries GPL-3.0"),
     Source(name="own generators", licence="Apache-2.0"),
-    Source(name="CLINC150, Banking77, StackOverflow intents (probes only)", licence="Apache-2.0 / CC BY"),
-    Source(name="MBPP (probes only)", licence="CC BY 4.0"),
-    Source(name="Tatoeba, non-Latin scripts (probes only)", licence="CC BY 2.0 FR"),
+    Source(
+        name="CLINC150, Banking77, StackOverflow intents",
+        licence="Apache-2.0 (repository); CLINC150 and Banking77 upstream CC BY",
+    ),
+    Source(name="MBPP", licence="MIT (README); upstream CC BY 4.0"),
+    Source(name="Tatoeba", licence="CC BY 2.0 FR upstream"),
 )
 
 

@@ -125,7 +125,8 @@ def test_a_job_that_fails_half_way_leaves_nothing(ledger: Ledger, audit: Audit, 
     with pytest.raises(RuntimeError, match="half way"):
         failing.result()
     assert blocker.result()
-    assert [row.id for row in audit.summaries()] == [after.result(), before.result()]
+    written = [after.result(), before.result()]
+    assert [row.id for row in audit.summaries()] == written
     found = audit.verify()
     assert (found.ok, found.rows) == (True, 2)
 
