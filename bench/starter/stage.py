@@ -171,8 +171,7 @@ class Stage:
     def _decided(self, x: Tensor) -> Routed:
         readings, p_correct = self.probes.evaluate(x)
         decision, candidates = self.policy.decide(p_correct, readings, rng=random.Random(self.seed))
-        fired = {reading.probe for reading in readings if reading.fired}
-        overridden = any(rule.reading in fired for rule in self.policy.overrides)
+        overridden = self.policy.overriding(readings) is not None
         return Routed(candidates, readings, decision, overridden)
 
     def lengths(self, examples: Sequence[Example]) -> list[int]:
