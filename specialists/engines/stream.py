@@ -1,0 +1,134 @@
+"""The stream of one request: its events in order, what was tapped and read, and the way to cancel it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from ...store.errors import PilothouseError
+from .base import Request, RequestFailed, TokenEvent
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class Stream(Iterator[TokenEvent]):
+    """Iterate to get events; iteration waits, ends after the last event, and raises what ended it early.
+
+    An unread stream goes on to its end: cancel one that nobody waits for. One thread reads; any may cancel.
+    The engine's side are `put`, `read`, `tap`, `finish` and `fail`; after the end they do nothing.
+
+    `reused` counts prompt tokens that an earlier request had read. `prefill_ms` is the time from submission
+    to the first token's draw.
+    """
+
+    def __init__(self, request: Request, on_cancel: Callable[[], None] = lambda: None) -> None:
+        self.request = request
+        self.reused = 0
+        self.prefill_ms = 0.0
+        self.cancelled = False
+        self._on_cancel = on_cancel
+        self._events: deque[TokenEvent] = deque()
+        self._states: dict[int, list[Tensor]] = {layer: [] for layer in request.taps}
+        self._readings: dict[str, list[float]] = {head.name: [] for head in request.heads}
+        self._error: PilothouseError | None = None
+        self._over = False
+        self._begun = time.perf_counter()
+        self._changed = threading.Condition()
+
+    # -- the reader's side ---------------------------------------------------------------------------------
+
+    def __next__(self) -> TokenEvent:
+        with self._changed:
+            while not self._events and not self._over:
+                self._changed.wait()
+            if self.cancelled or not self._events:
+                if self._error is not None and not self.cancelled:
+                    raise self._error
+                raise StopIteration
+            return self._events.popleft()
+
+    def cancel(self) -> None:
+        """Stop the answer; iteration ends. Cancelling twice, or after the end, does nothing."""
+        with self._changed:
+            if self.cancelled:
+                return
+            self.cancelled = True
+            was_over, self._over = self._over, True
+            self._events.clear()
+            self._changed.notify_all()
+        if not was_over:
+            self._on_cancel()
+
+    def close(self) -> None:
+        """Cancel, as closing a generator does."""
+        self.cancel()
+
+    def text(self) -> str:
+        """Read to the end and return the text of the events that were not read yet."""
+        return "".join(event.text for event in self)
+
+    @property
+    def over(self) -> bool:
+        """Whether no further event will be made."""
+        return self._over
+
+    @property
+    def states(self) -> Mapping[int, Tensor]:
+        """{layer: [T, D]} at the T tokens read so far, in order: prompt, invocation, answer.
+
+        The last drawn token is never read. On the CPU, in the model's own precision.
+        """
+        import torch
+
+        with self._changed:
+            return {layer: torch.cat(parts) for layer, parts in self._states.items() if parts}
+
+    @property
+    def readings(self) -> Mapping[str, tuple[float, ...]]:
+        """{head: its logits}: one an event for `token`, one in all for `prompt` and `end`."""
+        with self._changed:
+            return {name: tuple(values) for name, values in self._readings.items()}
+
+    # -- the engine's side ---------------------------------------------------------------------------------
+
+    def put(self, event: TokenEvent) -> None:
+        """Hand over an event. One with a finish reason is the last."""
+        with self._changed:
+            if self._over:
+                return
+            if self.prefill_ms == 0.0:
+                self.prefill_ms = 1e3 * (time.perf_counter() - self._begun)
+            self._events.append(event)
+            self._over = event.finish_reason is not None
+            self._changed.notify_all()
+
+    def read(self, name: str, logit: float) -> None:
+        """Hand over what a head read; give it before the event it belongs to."""
+        with self._changed:
+            if not self._over:
+                self._readings[name].append(logit)
+
+    def tap(self, layer: int, states: Tensor) -> None:
+        """Hand over the states [n, D] of the next n tokens at a tapped layer."""
+        with self._changed:
+            if not self._over:
+                self._states[layer].append(states)
+
+    def fail(self, error: BaseException) -> None:
+        """End with an error, which the reader meets after the events that are already there."""
+        with self._changed:
+            if self._over:
+                return
+            self._error = error if isinstance(error, PilothouseError) else _wrapped(error)
+            self._over = True
+            self._changed.notify_all()
+
+
+def _wrapped(error: BaseException) -> RequestFailed:
+    wrapped = RequestFailed(f"the engine failed on this request: {error!r}")
+    wrapped.__cause__ = error
+    return wrapped
