@@ -1,4 +1,4 @@
-"""Pilothouse: agents. `Pilot` is the way in for Python programs; this package loads it when asked for."""
+"""Pilothouse: agents. `Pilot` and `AsyncPilot` are the way in for Python, loaded when asked for."""
 
 from __future__ import annotations
 
@@ -7,10 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .answer import Answer, Restart
+    from .async_pilot import AsyncPilot
+    from .course import Course
     from .pilot import Pilot
 
-__all__ = ["Answer", "Pilot", "Restart"]
-_HOMES = {"Answer": ".answer", "Pilot": ".pilot", "Restart": ".answer"}
+__all__ = ["Answer", "AsyncPilot", "Course", "Pilot", "Restart"]
+_HOMES = {
+    "Answer": ".answer",
+    "AsyncPilot": ".async_pilot",
+    "Course": ".course",
+    "Pilot": ".pilot",
+    "Restart": ".answer",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -87,9 +87,9 @@ def answer_of(
         specialist="+".join(names) or None,
         p_correct=min(sure) if sure else None,
         abstained=status == "abstained",
-        candidates=tuple(_entries(parts, "candidates")),
-        readings=tuple(_entries(parts, "readings")),
-        features=tuple(_entries(parts, "features")),
+        candidates=tuple(entries(parts, "candidates")),
+        readings=tuple(entries(parts, "readings")),
+        features=tuple(entries(parts, "features")),
         steering=tuple(
             {"part": part.index, **entry.model_dump()} for part in parts for entry in part.steering.entries
         ),
@@ -114,5 +114,6 @@ def usage_of(parts: Sequence[Part]) -> Usage:
     return Usage(prompt_tokens=read, completion_tokens=written, total_tokens=read + written)
 
 
-def _entries(parts: Sequence[Part], name: str) -> list[Entry]:
+def entries(parts: Sequence[Part], name: str) -> list[Entry]:
+    """The list `name` of every part, each entry with the index of its part."""
     return [{"part": part.index, **entry.model_dump()} for part in parts for entry in getattr(part, name)]

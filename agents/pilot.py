@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import logging
 import queue
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
-from ..store.errors import NotFoundError, PilothouseError, UsageError
-from ..store.records import Message, new_id
-from .answer import Answer, Event, Restart
-from .release import Release
-from .voyage import Ask, Cancelled, Limits, Log, Ship, Steer, Turns, Voyage
+from ..store.errors import NotFoundError, UsageError
+from ..store.records import Message, Outcome, new_id
+from .answer import Answer, Restart
+from .passage import AnswerError, Item, Passage
+from .voyage import Ask, Limits, Log, Ship, Steer, Turns
 
 if TYPE_CHECKING:
     from ..router.policy import Policy
@@ -23,13 +22,18 @@ if TYPE_CHECKING:
     from ..specialists.family import Family
     from .causal import Why
     from .controller import Graph
+    from .course import Course
 
-logger = logging.getLogger(__name__)
+__all__ = ["AnswerError", "Pilot", "Prompt", "known_specialist", "turns_from"]
 Prompt = str | Sequence[Message | Mapping[str, str]]
 
 
-class AnswerError(PilothouseError):
-    """Answering failed for a reason that has no name of its own; the record says `failed`."""
+class _Ready(NamedTuple):
+    """What is open: `forgetful` is the graph for requests that their threads shall not remember."""
+
+    ship: Ship
+    graph: Graph
+    forgetful: Graph
 
 
 class Pilot:
@@ -61,14 +65,19 @@ class Pilot:
         self._keep_text = keep_text
         self._opening = threading.RLock()
         self._owned: list[Any] = []
-        self._ready: tuple[Ship, Graph] | None = None
+        self._ready: _Ready | None = None
 
     # -- opening -----------------------------------------------------------------------------------------
 
     @property
     def ship(self) -> Ship:
         """The opened family with its instruments (loads it)."""
-        return self._open()[0]
+        return self._open().ship
+
+    @property
+    def is_open(self) -> bool:
+        """Whether everything is loaded."""
+        return self._ready is not None
 
     def warm(self) -> Self:
         """Load now what the first prompt would load.
@@ -79,9 +88,10 @@ class Pilot:
         self._open()
         return self
 
-    def _open(self) -> tuple[Ship, Graph]:
+    def _open(self) -> _Ready:
         with self._opening:
             if self._ready is None:
+                from .controller import build_graph
                 from .opening import open_graph, open_ship
 
                 ship = open_ship(
@@ -95,7 +105,8 @@ class Pilot:
                     keep_text=self._keep_text,
                     owned=self._owned,
                 )
-                self._ready = ship, open_graph(ship, self._threads, self._owned)
+                graph = open_graph(ship, self._threads, self._owned)
+                self._ready = _Ready(ship, graph, build_graph(None))
             return self._ready
 
     # -- asking ------------------------------------------------------------------------------------------
@@ -111,18 +122,20 @@ class Pilot:
         *,
         steer: Steer | None = None,
         parent_id: str | None = None,
+        remember: bool = True,
     ) -> Answer:
         """Answer a prompt, or the last of several messages. A thread id goes on with that conversation.
 
-        Messages, when given, are the whole conversation and replace what the thread remembers. Raises
+        Messages, when given, are the whole conversation and replace what the thread remembers; with
+        `remember` off the thread is left as it was (the log keeps its row all the same). Raises
         UsageError for a prompt that is empty or too long, NotFoundError for an unknown specialist, StoreError
         when the log cannot be written, AnswerError when the engine fails.
         """
-        ask = self._asked(prompt, thread_id, specialist, max_tokens, temperature, seed, steer, parent_id)
-        for item in self._run(ask, streaming=False, settled=True):
-            if isinstance(item, Answer):
-                return item
-        raise AnswerError("the controller ended without an answer; please report this")
+        ask = self.asked(
+            prompt, thread_id, specialist, max_tokens, temperature, seed, steer, parent_id, remember
+        )
+        items = self._run(ask, streaming=False, settled=True)
+        return next(item for item in items if isinstance(item, Answer))
 
     def stream(
         self,
@@ -135,6 +148,7 @@ class Pilot:
         *,
         steer: Steer | None = None,
         parent_id: str | None = None,
+        remember: bool = True,
         settled: bool = False,
     ) -> Iterator[str | Restart | Answer]:
         """Like `ask`, giving the text piece by piece and the Answer last.
@@ -143,20 +157,24 @@ class Pilot:
         once it is checked, and nothing is withdrawn. The last piece comes after the row is on disk.
         Closing the iterator stops the answer and records it as aborted.
         """
-        ask = self._asked(prompt, thread_id, specialist, max_tokens, temperature, seed, steer, parent_id)
+        ask = self.asked(
+            prompt, thread_id, specialist, max_tokens, temperature, seed, steer, parent_id, remember
+        )
         return self._run(ask, streaming=True, settled=settled)
 
-    def _asked(
+    def asked(
         self,
         prompt: Prompt,
-        thread_id: str | None,
-        specialist: str | None,
-        max_tokens: int | None,
-        temperature: float,
-        seed: int,
-        steer: Steer | None,
-        parent_id: str | None,
+        thread_id: str | None = None,
+        specialist: str | None = None,
+        max_tokens: int | None = None,
+        temperature: float = 0.0,
+        seed: int = 0,
+        steer: Steer | None = None,
+        parent_id: str | None = None,
+        remember: bool = True,
     ) -> Ask:
+        """Put a request together, and check it. Raises UsageError for values that are out of range."""
         if not 0.0 <= temperature <= 100.0:
             raise UsageError(f"temperature {temperature} is out of range; give 0 (greedy) to 100")
         if thread_id is not None and not 0 < len(thread_id) <= 255:
@@ -174,36 +192,44 @@ class Pilot:
             steer=steer or Steer(),
             parent_id=parent_id,
             use_history=isinstance(prompt, str),
+            remember=remember,
         )
 
     def _run(self, ask: Ask, *, streaming: bool, settled: bool) -> Iterator[str | Restart | Answer]:
-        ship, graph = self._open()
-        known_specialist(ship, ask.specialist)
-        events: queue.SimpleQueue[Event | BaseException | None] = queue.SimpleQueue()
-        voyage = Voyage(ship, ask, emit=events.put if streaming else _nowhere)
-        # The graph has a thread of its own: an interrupt then stops the waiting here, never a node half way.
-        worker = threading.Thread(
-            target=_work, args=(graph, voyage, events), daemon=True, name="pilothouse-answer"
-        )
-        worker.start()
-        release = Release(settled)
+        items: queue.SimpleQueue[Item] = queue.SimpleQueue()
+        passage = self.embark(ask, items.put, streaming=streaming, settled=settled)
         try:
-            while (event := events.get()) is not None:
-                if isinstance(event, BaseException):
-                    raise event
-                yield from release.feed(event)
-            worker.join()
-        except BaseException as error:
-            voyage.cancelled.set()
-            worker.join()
-            _close_row(voyage, error)
-            if isinstance(error, Exception) and not isinstance(error, PilothouseError | Cancelled):
-                raise AnswerError(_failure(voyage, error)) from error
-            raise
-        if last := release.last():
-            yield last
-        assert voyage.answer is not None, "the record node fills it"
-        yield voyage.answer
+            while not isinstance(item := items.get(), Answer):
+                if isinstance(item, BaseException):
+                    raise item
+                yield item
+        finally:
+            passage.stop()
+        yield item
+
+    def embark(self, ask: Ask, put: Callable[[Item], None], *, streaming: bool, settled: bool) -> Passage:
+        """Start answering; what comes of it goes to `put`, from other threads. Loads what is not loaded.
+
+        Raises NotFoundError for an unknown specialist.
+        """
+        ready = self._open()
+        known_specialist(ready.ship, ask.specialist)
+        graph = ready.graph if ask.remember else ready.forgetful
+        if ask.use_history and not ask.remember:
+            ask = replace(ask, turns=(*self.history(ask.thread_id), *ask.turns))
+        return Passage(ready.ship, graph, ask, put, streaming=streaming, settled=settled)
+
+    def route(self, prompt: Prompt, thread_id: str | None = None, specialist: str | None = None) -> Course:
+        """Decide who would answer, and why, without answering: nothing is generated, logged or remembered.
+
+        Raises what `ask` raises for a prompt or specialist that is wrong.
+        """
+        from .course import course_of
+
+        ask = self.asked(prompt, thread_id, specialist)
+        known_specialist(self.ship, specialist)
+        known = self.history(thread_id) if thread_id is not None and ask.use_history else ()
+        return course_of(self.ship, ask, known)
 
     # -- conversations -----------------------------------------------------------------------------------
 
@@ -212,7 +238,7 @@ class Pilot:
         from .controller import turns_of
         from .threads import config_of
 
-        _, graph = self._open()
+        graph = self._open().graph
         return turns_of(graph.get_state(config_of(thread_id)).values.get("turns") or [])
 
     def remember(self, thread_id: str, turns: Turns) -> None:
@@ -220,7 +246,7 @@ class Pilot:
         from .controller import pairs_of
         from .threads import config_of
 
-        _, graph = self._open()
+        graph = self._open().graph
         graph.update_state(config_of(thread_id), {"turns": pairs_of(turns), "parts": None}, as_node="record")
 
     def undo(self, thread_id: str) -> Turns:
@@ -257,6 +283,24 @@ class Pilot:
         ledger = self._ledger if self._ready is None else self.ship.log
         return explain(read_page(ledger, record_id), self.ship if causal else None)
 
+    def record(
+        self,
+        record_id: str,
+        verdict: str,
+        score: float | None = None,
+        *,
+        source: str = "user",
+        note: str = "",
+    ) -> Outcome:
+        """Write down what was learned later about a record: a thumb, a verifier's word, a label.
+
+        `record_id` may be short, or `last`, as for `why`; a higher `score` is better. Raises NotFoundError
+        when there is no such record, UsageError where nothing is logged.
+        """
+        from .outcomes import write_outcome
+
+        return write_outcome(self.ship.log, record_id, verdict, score, source, note)
+
     def close(self) -> None:
         """Close what was opened here. A second call does nothing."""
         with self._opening:
@@ -271,52 +315,6 @@ class Pilot:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def _nowhere(event: Event) -> None:
-    """Where pieces go when only the whole answer is wanted."""
-
-
-def _work(graph: Graph, voyage: Voyage, events: queue.SimpleQueue[Event | BaseException | None]) -> None:
-    from .controller import RECURSION_LIMIT
-    from .threads import config_of
-
-    config = config_of(voyage.ask.thread_id, recursion_limit=RECURSION_LIMIT)
-    try:
-        graph.invoke({}, config, context=voyage, durability="exit")
-    except BaseException as error:
-        if not voyage.closed or isinstance(error, Cancelled):
-            events.put(error)
-            return
-        # the answer is on record and whole: only the thread's memory of it is lost
-        logger.warning("the conversation could not be kept: %s", error)
-    events.put(None)
-
-
-def _close_row(voyage: Voyage, error: BaseException) -> None:
-    """Finish the row of a request that did not end well, with what was made of it."""
-    if voyage.opened is None or voyage.closed:
-        return
-    from .nodes.record import compose
-
-    failed = isinstance(error, Exception) and not isinstance(error, Cancelled)
-    parts = [voyage.parts[index] for index in sorted(voyage.parts)]
-    with suppress(PilothouseError):  # the log itself may be what failed; the first error is the one to tell
-        voyage.opened.result()
-        voyage.ship.log.finish_soon(
-            voyage.record_id,
-            "failed" if failed else "aborted",
-            parts=parts,
-            answer=compose(parts) or None,
-            artifacts=voyage.ship.artifacts,
-            error=f"{type(error).__name__}: {error}" if failed else None,
-        ).result()
-        voyage.closed = True
-
-
-def _failure(voyage: Voyage, error: Exception) -> str:
-    where = f"; see `pilothouse log show {voyage.record_id}`" if voyage.logged and voyage.closed else ""
-    return f"answering failed ({type(error).__name__}: {error}){where}"
 
 
 def turns_from(prompt: Prompt, limit: int) -> Turns:

@@ -96,7 +96,10 @@ class Steer:
 
 @dataclass(frozen=True)
 class Ask:
-    """What the caller wants, before the conversation is added."""
+    """What the caller wants, before the conversation is added.
+
+    `use_history`: what the thread remembers goes before the turns. `remember`: the thread remembers this too.
+    """
 
     turns: Turns
     thread_id: str
@@ -107,6 +110,7 @@ class Ask:
     steer: Steer = Steer()
     parent_id: str | None = None
     use_history: bool = True
+    remember: bool = True
 
 
 @dataclass(frozen=True)
