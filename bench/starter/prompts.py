@@ -31,7 +31,7 @@ def draw(skill: str, split: Split, count: int, seed: int, data: Path | None) -> 
         NeedsData: they are read from a data folder that was not given, or lacks them.
     """
     try:
-        rows = corpus.SKILLS[skill](split, count, seed, data)
+        rows = corpus.draw(skill, split, count, seed, data)
     except (ValueError, FileNotFoundError) as error:
         raise NeedsData(f"{skill}: needs --data ({error})") from error
     return list({(row.prompt, row.history): row for row in rows}.values())

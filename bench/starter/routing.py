@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from ...router.probes.fit import fit_logistic
+from ...specialists.starter.skills.dress import after_other_topics
 from ...specialists.starter.skills.example import Example
 from .. import estimates
 from ..baselines import Tfidf, by_length, majority, nearest, shuffled, uniform
@@ -25,25 +26,27 @@ def choosing(stage: Stage, test: Matrix, free: Matrix, missing: Sequence[str]) -
     """Table 2: the share of prompts whose own specialist has the highest utility."""
     rows: list[tuple[str, ...]] = []
     goals = []
-    for name, matrix, bound in (
-        ("unseen templates (test split)", test, 0.98),
-        ("free paraphrases, written by hand", free, 0.92),
+    switched = [e for e in after_other_topics(test.examples, stage.seed, 1.0) if e.history]
+    for name, examples, routed, bound in (
+        ("unseen templates (test split)", test.examples, test.routed, 0.98),
+        ("free paraphrases, written by hand", free.examples, free.routed, 0.92),
+        ("test split, with an exchange before it", switched, stage.routed(stage.vectors(switched)), None),
     ):
-        hits = [
-            float(r.best.specialist == e.skill) for r, e in zip(matrix.routed, matrix.examples, strict=True)
-        ]
+        hits = [float(r.best.specialist == e.skill) for r, e in zip(routed, examples, strict=True)]
         found = estimates.mean(hits, stage.seed)
-        goals.append(Goal(f"right specialist: {name}", "at least", bound, "%", found))
-        rows.append((name, "**all**", str(len(hits)), cell(found, "%"), _abstained(stage, matrix.routed)))
-        for skill in dict.fromkeys(e.skill for e in matrix.examples):
-            inside = [i for i, e in enumerate(matrix.examples) if e.skill == skill]
+        if bound is not None:
+            goals.append(Goal(f"right specialist: {name}", "at least", bound, "%", found))
+        rows.append((name, "**all**", str(len(hits)), cell(found, "%"), _abstained(stage, routed)))
+        for skill in dict.fromkeys(e.skill for e in examples):
+            inside = [i for i, e in enumerate(examples) if e.skill == skill]
             found = estimates.mean([hits[i] for i in inside], stage.seed)
-            quiet = _abstained(stage, [matrix.routed[i] for i in inside])
+            quiet = _abstained(stage, [routed[i] for i in inside])
             rows.append((name, skill, str(len(inside)), cell(found, "%"), quiet))
     return Section(
         "The right specialist",
         "The specialist of highest utility against the skill that the prompt was made for; abstaining aside. "
-        "The last column says how many of these (answerable) prompts the policy leaves unanswered.",
+        "The last column says how many of these (answerable) prompts the policy leaves unanswered. An "
+        "exchange before a prompt is mostly another skill's, as when a conversation changes its topic.",
         ("prompts", "skill", "n", "right specialist", "abstains"),
         tuple(rows),
         tuple(goals),

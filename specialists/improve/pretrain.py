@@ -102,6 +102,30 @@ class Streams:
         return torch.from_numpy(stream[start : start + length].astype(np.int64))
 
 
+@dataclass(frozen=True)
+class Turns:
+    """The tokens that open a user's and an assistant's turn, and what the rest weighs beside answers.
+
+    A prompt's numbers and words cannot be foreseen: learning to foresee them wastes a small model's steps.
+    """
+
+    user: int
+    assistant: int
+    others: float = 0.1
+
+    def weights(self, tokens: Tensor) -> Tensor:
+        """Loss weight of each next token of ``[rows, length]`` ids, as ``[rows, length - 1]``.
+
+        1 in answers and in rows without turns, ``others`` in prompts and before a row's first turn.
+        """
+        opens = (tokens == self.assistant).int() - (tokens == self.user).int()
+        places = torch.arange(tokens.shape[1], device=tokens.device).expand_as(tokens)
+        last = torch.where(opens != 0, places, -1).cummax(dim=1).values
+        answering = (last >= 0) & (opens.gather(1, last.clamp(min=0)) > 0)
+        plain = ~(opens != 0).any(dim=1, keepdim=True)
+        return torch.where(answering | plain, 1.0, self.others)[:, :-1]
+
+
 def optimizers(model: PreTrainedModel, schedule: Schedule) -> list[torch.optim.Optimizer]:
     """Muon for the matrices inside the layers, AdamW for embeddings and gains."""
     inner = [p for n, p in model.named_parameters() if p.ndim == 2 and ".layers." in n]
@@ -113,11 +137,17 @@ def optimizers(model: PreTrainedModel, schedule: Schedule) -> list[torch.optim.O
     ]
 
 
-def loss_of(model: PreTrainedModel, tokens: Tensor) -> Tensor:
-    """Mean next-token cross-entropy in nats of ``[rows, length]`` ids, computed under bf16 autocast."""
+def loss_of(model: PreTrainedModel, tokens: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Mean next-token cross-entropy in nats of ``[rows, length]`` ids, computed under bf16 autocast.
+
+    ``weights``: ``[rows, length - 1]`` weights of that mean, all alike by default.
+    """
     with torch.autocast("cpu" if tokens.device.type == "cpu" else "cuda", dtype=torch.bfloat16):
         logits = model(input_ids=tokens, use_cache=False).logits[:, :-1]
-    return F.cross_entropy(logits.float().flatten(0, 1), tokens[:, 1:].flatten())
+    losses = F.cross_entropy(logits.float().flatten(0, 1), tokens[:, 1:].flatten(), reduction="none")
+    if weights is None:
+        return losses.mean()
+    return (losses * weights.flatten()).sum() / weights.sum()
 
 
 def pretrain(
@@ -128,8 +158,11 @@ def pretrain(
     say: Sink,
     *,
     compiled: bool = True,
+    turns: Turns | None = None,
 ) -> None:
     """Train ``model`` in place to the end of the schedule, resuming from ``folder`` if it holds a checkpoint.
+
+    ``turns`` weighs the answers of chats more than their prompts.
 
     Raises:
         FloatingPointError: the loss is not finite; the last checkpoint is kept.
@@ -143,7 +176,8 @@ def pretrain(
         for opt in opts:
             for group in opt.param_groups:
                 group["lr"] = schedule.rate_at(step)
-        loss = forward(model, streams.batch(schedule, step).to(device))
+        tokens = streams.batch(schedule, step).to(device)
+        loss = forward(model, tokens, None if turns is None else turns.weights(tokens))
         if not torch.isfinite(loss):
             raise FloatingPointError(
                 f"loss is {loss.item()} at step {step}: lower the rate and resume from {folder}"

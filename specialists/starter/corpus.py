@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from tokenizers import Tokenizer
 
-from .skills import arithmetic, emotion, facts, helpdesk, screening, sources, stories, translate, words
+from .skills import arithmetic, dress, emotion, facts, helpdesk, screening, sources, stories, translate, words
 from .skills.example import Example, Split
 from .tokenizer import ASSISTANT, END, USER
 
@@ -37,12 +37,12 @@ def chat_text(example: Example) -> str:
 
 
 def draw(skill: str, split: Split, count: int, seed: int, data: Path) -> list[Example]:
-    """Draw ``count`` examples of a skill (fewer where its data is finite).
+    """Draw ``count`` examples of a skill (fewer where its data is finite), some dressed in small talk.
 
     Raises:
         KeyError: no such skill.
     """
-    return SKILLS[skill](split, count, seed, data)
+    return dress.dressed(SKILLS[skill](split, count, seed, data), split, seed)
 
 
 def encode(texts: Iterable[str], tokenizer: Tokenizer, limit: int, *, close: bool) -> np.ndarray:
@@ -76,13 +76,31 @@ def instruction_chats(data: Path, longest: int = 600) -> Iterator[str]:
             yield f"{USER}{prompt.strip()}{END}{ASSISTANT}{completion.strip()}{END}"
 
 
+def echo_chats(vocabulary: int, specials: Sequence[int], limit: int, seed: int) -> np.ndarray:
+    """Chats whose answer repeats the prompt's random tokens, from its start or from within: copying lessons.
+
+    ``specials``: the ids that open a user's turn, open an answer and end either. Returns ``[limit]`` ids
+    (uint16).
+    """
+    rng = np.random.default_rng(seed)
+    user, assistant, end = specials
+    parts: list[np.ndarray] = []
+    written = 0
+    while written < limit:
+        content = rng.integers(max(specials) + 1, vocabulary, int(rng.integers(3, 60)))
+        start = int(rng.integers(0, len(content) - 1)) if rng.random() < 0.5 else 0
+        parts += [np.array([user]), content, np.array([end, assistant]), content[start:], np.array([end])]
+        written += 2 * len(content) - start + 4
+    return np.concatenate(parts)[:limit].astype(np.uint16)
+
+
 def write_streams(
     folder: Path, data: Path, tokenizer: Tokenizer, tokens: dict[str, int], seed: int, skills: Sequence[str]
 ) -> dict[str, int]:
     """Write one stream a source and return its length in tokens.
 
-    ``tokens`` gives the budget of ``english``, ``tales`` (the teacher's stories), ``instructions`` and each
-    skill.
+    ``tokens`` gives the budget of ``english``, ``echo`` (copying), ``tales`` (the teacher's stories),
+    ``instructions`` and each skill.
     """
     folder.mkdir(parents=True, exist_ok=True)
     lengths = {}
@@ -91,6 +109,9 @@ def write_streams(
             rows = draw(name, "train", budget // 12, seed, data)
             random.Random(seed).shuffle(rows)
             stream = encode(map(chat_text, rows), tokenizer, budget, close=False)
+        elif name == "echo":
+            specials = [int(tokenizer.token_to_id(t)) for t in (USER, ASSISTANT, END)]
+            stream = echo_chats(tokenizer.get_vocab_size(), specials, budget, seed)
         elif name == "tales":
             stream = encode(_story_texts(data / "stories.txt"), tokenizer, budget, close=True)
         elif name == "instructions":

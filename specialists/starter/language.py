@@ -15,42 +15,44 @@ from tokenizers import Tokenizer
 from torch import nn
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
-from ..improve.pretrain import Schedule, Stage, Streams, pretrain
+from ..improve.pretrain import Schedule, Stage, Streams, Turns, pretrain
 from . import corpus
 from .skills import sources, translate
 from .teacher import Teacher
-from .tokenizer import END, PAD, save_tokenizer, train_tokenizer
+from .tokenizer import ASSISTANT, END, PAD, USER, save_tokenizer, train_tokenizer
 from .work import Work
 
 STORIES = 6144
 VOCABULARY = 6144
 STREAM_TOKENS = {
-    "english": 11_000_000,
+    "english": 5_000_000,
+    "echo": 1_000_000,
     "tales": 1_000_000,
     "instructions": 600_000,
-    "arithmetic": 4_000_000,
-    "translate": 2_500_000,
-    "facts": 2_000_000,
-    "words": 1_200_000,
+    "arithmetic": 5_000_000,
+    "translate": 4_000_000,
+    "facts": 2_500_000,
+    "words": 2_000_000,
     "stories": 1_000_000,
     "emotion": 800_000,
     "screening": 1_000_000,
 }
-ENGLISH = Stage("english", 2_457_600, {"english": 1.0})
+ENGLISH = Stage("english", 2_048_000, {"english": 0.8, "echo": 0.2})
 MIXED = Stage(
     "mixed",
-    24_576_000,
+    20_480_000,
     {
-        "arithmetic": 0.28,
-        "translate": 0.19,
+        "arithmetic": 0.26,
+        "translate": 0.20,
         "facts": 0.14,
         "words": 0.12,
-        "emotion": 0.05,
-        "screening": 0.04,
-        "stories": 0.06,
+        "emotion": 0.06,
+        "screening": 0.03,
+        "stories": 0.05,
         "tales": 0.05,
-        "english": 0.05,
-        "instructions": 0.02,
+        "english": 0.06,
+        "instructions": 0.01,
+        "echo": 0.02,
     },
 )
 TRUNK = Schedule(rows=16, length=256, rate=3e-3, warmup=100, decay=0.4, every=50, stages=(ENGLISH, MIXED))
@@ -134,7 +136,8 @@ def train_trunk(work: Work, start: Path | None = None) -> None:
         same_tokenizer(work, start)
         model.load_state_dict(load_file(start / "model.safetensors"), strict=False)
     nn.Module.to(model, "cuda" if torch.cuda.is_available() else "cpu")
-    pretrain(model, Streams(work.path("streams")), TRUNK, work.path("trunk.run"), work.say)
+    turns = Turns(*(tokenizer_of(work).token_to_id(token) for token in (USER, ASSISTANT)))
+    pretrain(model, Streams(work.path("streams")), TRUNK, work.path("trunk.run"), work.say, turns=turns)
     save_trunk(work)
 
 

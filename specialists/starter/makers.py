@@ -19,7 +19,7 @@ from ..improve.finetune import Tuning, train_adapter
 from ..models import load_model_folder
 from ..tokenizing import ChatCodec
 from . import corpus
-from .skills import freeform, outside
+from .skills import dress, freeform, outside
 from .skills.example import Example, Split
 from .skills.grading import correct
 from .work import Work
@@ -35,6 +35,7 @@ class Course:
 
 
 STUDENT = "screening"
+SWITCHES = 0.12  # of the prompts that probes are fitted on
 TELL_EVERY = 256  # answers between progress lines
 COURSES = {
     "arithmetic": Course(60_000, Tuning(rank=32, steps=560, rate=2e-3, rows=64), 160),
@@ -114,14 +115,14 @@ def judge(
 
 def mixture(work: Work, split: Split, each: int, others: int) -> list[Example]:
     """Draw the mixture that probes are fitted or judged on: every skill, free phrasings, and out-of-scope
-    prompts.
+    prompts; some follow an exchange on something else.
     """
     rows: list[Example] = []
     for skill in corpus.SKILLS:
         rows += corpus.draw(skill, split, each, work.seed + 7, work.sources)[:each]
     rows += freeform.examples(split, 10_000, work.seed, work.sources)
     rows += outside.examples(split, others, work.seed + 7, work.sources)[:others]
-    return rows
+    return dress.after_other_topics(rows, work.seed, SWITCHES)
 
 
 def write_outcomes(path: Path, outcomes: Iterable[Outcome]) -> None:

@@ -17,6 +17,7 @@ from pilothouse.specialists.improve.pretrain import (
     Schedule,
     Stage,
     Streams,
+    Turns,
     loss_of,
     optimizers,
     pretrain,
@@ -259,3 +260,47 @@ def test_matrices_of_the_layers_learn_by_muon_and_the_rest_by_adamw() -> None:
     assert len(by_muon) == 2 * 7
     assert "model.embed_tokens.weight" in by_adam
     assert sorted(by_muon + by_adam) == sorted(names.values())
+
+
+def test_answers_weigh_one_and_the_rest_of_a_chat_less() -> None:
+    turns = Turns(user=1, assistant=2, others=0.25)
+    chat = [1, 9, 9, 3, 2, 7, 7, 3, 1, 9, 3, 2]
+    late = [7, 3, 1, 9, 9, 9, 3, 2, 8, 8, 8, 3]
+    plain = [5, 6, 7, 8, 9, 5, 6, 7, 8, 9, 5, 3]
+    found = turns.weights(torch.tensor([chat, late, plain]))
+    low = 0.25
+    # the next token of the assistant's mark is the first that counts, the next user's mark the last
+    assert found[0].tolist() == [low] * 4 + [1.0] * 4 + [low] * 3
+    assert found[1].tolist() == [low] * 7 + [1.0] * 4
+    assert found[2].tolist() == [1.0] * 11
+
+
+def test_weights_make_a_mean_and_all_alike_change_nothing() -> None:
+    model, tokens = fresh(), torch.randint(4, VOCABULARY, (3, 12))
+    plain = loss_of(model, tokens)
+    assert torch.equal(plain, loss_of(model, tokens, None))
+    torch.testing.assert_close(plain, loss_of(model, tokens, torch.full((3, 11), 0.1)))
+    first = torch.zeros(3, 11)
+    first[0] = 1.0
+    torch.testing.assert_close(
+        loss_of(model, tokens, first), loss_of(model, tokens[:1]), rtol=1e-2, atol=1e-2
+    )
+
+
+def test_weighing_answers_teaches_them_faster(tmp_path: Path) -> None:
+    """Planted: prompts are noise, and every answer repeats its prompt's first token."""
+    rng = np.random.default_rng(0)
+    chats = [[1, *(noise := rng.integers(4, VOCABULARY, 6)), 3, 2, noise[0], 3] for _ in range(900)]
+    np.save(tmp_path / "chats.npy", np.concatenate(chats).astype(np.uint16))
+    schedule = Schedule(
+        rows=8, length=33, rate=3e-3, warmup=5, every=1000, stages=(Stage("t", 70 * 8 * 33, {"chats": 1.0}),)
+    )
+    tokens = Streams(tmp_path).batch(schedule, 10_000)
+    answers = Turns(1, 2, others=0.0).weights(tokens)
+    losses = {}
+    for name, turns in (("weighed", Turns(1, 2, others=0.05)), ("alike", None)):
+        model = fresh()
+        folder = tmp_path / name
+        pretrain(model, Streams(tmp_path), schedule, folder, lambda _: None, compiled=False, turns=turns)
+        losses[name] = loss_of(model, tokens, answers).item()
+    assert losses["weighed"] < losses["alike"]

@@ -13,11 +13,12 @@ from random import Random
 
 from .arithmetic_steps import worked
 from .arithmetic_templates import EXPRESSIONS, FOLLOW_UPS, TEMPLATES
-from .example import Example, Split, row_split, template_pool
+from .asking_more import MORE_GENERIC, MORE_OPERATIONS
+from .example import Example, Split, row_split, template_pool, wider_pool
 from .word_problems import word_problem
 
 KINDS = ("add", "sub", "mul", "div", "word1", "word2")
-WEIGHTS = (18, 18, 20, 20, 13, 11)
+WEIGHTS = (15, 16, 18, 22, 13, 16)
 HISTORY_SHARE = 0.08  # of the plain operations, which makes 6 % of all rows
 FACTOR_LENGTHS = ((1, 1), (1, 2), (2, 2), (1, 3), (1, 4))
 FACTOR_WEIGHTS = (12, 18, 42, 14, 14)
@@ -112,7 +113,7 @@ SAMPLERS = {"add": _add_operands, "sub": _sub_operands, "mul": _mul_operands, "d
 
 @cache
 def _pool(kind: str, split: Split) -> list[str]:
-    return template_pool(TEMPLATES[kind], split)
+    return wider_pool(TEMPLATES[kind], (*MORE_GENERIC, *MORE_OPERATIONS[kind]), split)
 
 
 @cache

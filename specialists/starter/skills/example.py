@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeVar
@@ -67,3 +68,26 @@ def template_pool(templates: Sequence[T], split: Split) -> list[T]:
     if split == "calibrate":
         return [t for i, t in enumerate(templates) if i % 5 == 3]
     return [t for i, t in enumerate(templates) if i % 5 < 3]
+
+
+def wider_pool(templates: Sequence[str], more: Sequence[str], split: Split) -> list[str]:
+    """``template_pool``, and for train and fit also those of ``more`` that are in no split already."""
+    return [template for _, template in numbered_pool(templates, more, split)]
+
+
+def unheard(templates: Sequence[str], more: Sequence[str]) -> list[str]:
+    """Return those of ``more`` that are not among ``templates``, whatever their case and punctuation."""
+    known = {_bare(template) for template in templates}
+    return [template for template in more if _bare(template) not in known]
+
+
+def numbered_pool(templates: Sequence[str], more: Sequence[str], split: Split) -> list[tuple[str, str]]:
+    """Return ``wider_pool`` as (id, template) pairs; ids count each list, those of ``more`` as ``more-N``."""
+    pool = template_pool([(str(i), text) for i, text in enumerate(templates)], split)
+    if split in ("train", "fit"):
+        pool += [(f"more-{i}", text) for i, text in enumerate(unheard(templates, more))]
+    return pool
+
+
+def _bare(template: str) -> str:
+    return " ".join(re.findall(r"[\w{}]+", template.casefold()))

@@ -3,7 +3,8 @@
 Facts come from the relation files of Hernandez et al., "Linearity of Relation Decoding in Transformer
 Language Models" (2023) and the country files of Todd et al., "Function Vectors in Large Language Models"
 (2023), completed and corrected by ``facts_tables``. Every fact is seen in training; a test asks for it in
-words that training never used. Two-hop tests also use bridge entities that training never composes.
+words that training never used. Two-hop tests also use bridge entities that training never composes; training
+only asks for their country.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
 
-from .example import Example, Split, bucket, row_split, template_pool
+from .example import Example, Split, bucket, numbered_pool, row_split, template_pool
+from .facts_more import MORE_BRIDGE_ASKS, MORE_BRIDGES, MORE_FRAMES
 from .facts_tables import CORRECTIONS, EXTRA, RENAMED, WELL_KNOWN
 from .facts_templates import BRIDGES, FOLLOW_UPS, FRAMES, OWN, PHRASES
 from .sources import members, required
@@ -56,6 +58,7 @@ LIMITS = {"sport": 96, "maker": 96, "landmark-country": 110}
 TARGETS = ("capital", "language", "currency", "largest-city", "continent")
 BRIDGE_FACTS = {"landmark": "landmark-country", "food": "food-country"}
 TWO_HOP_SHARE = 0.25
+BRIDGE_SHARE = 0.12  # of training rows: name the country and stop there, for every entity of a bridge
 FOLLOW_UP_SHARE = 0.11  # of one-hop rows: 8 % of all
 LOWER_SHARE = 0.15
 
@@ -176,10 +179,10 @@ class _Writer:
     def __init__(self, facts: Facts, split: Split, seed: int) -> None:
         self.facts, self.split = facts, split
         self.rng = random.Random(f"facts/{split}/{seed}")
-        self.frames = template_pool(list(enumerate(FRAMES)), split)
+        self.frames = numbered_pool(FRAMES, MORE_FRAMES, split)
         self.own = {kind: template_pool(list(enumerate(rows)), split) for kind, rows in OWN.items()}
         self.follow_ups = template_pool(list(enumerate(FOLLOW_UPS)), split)
-        self.bridge_phrases = {b: template_pool(list(enumerate(rows)), split) for b, rows in BRIDGES.items()}
+        self.bridge_phrases = {b: numbered_pool(rows, MORE_BRIDGES[b], split) for b, rows in BRIDGES.items()}
         self.subjects = {kind: sorted(table) for kind, table in facts.items() if table}
         self.kinds = sorted(self.subjects)
         self.weights = [len(self.subjects[kind]) ** 0.75 for kind in self.kinds]
@@ -246,7 +249,7 @@ class _Writer:
             i, frame = rng.choice(self.frames)
             prompt, name = _surface(frame, rng, x=rng.choice(PHRASES[target]).format(s=country)), f"frame-{i}"
         name_of = self.bridges[bridge][entity]
-        answer = f"The country is {name_of}. Answer: {self.facts[target][name_of]}"
+        answer = f"{self.bridge_line(bridge, entity)} Answer: {self.facts[target][name_of]}"
         return Example(
             prompt,
             answer,
@@ -256,8 +259,26 @@ class _Writer:
             "exact",
         )
 
+    def bridge_line(self, bridge: str, entity: str) -> str:
+        """Write the first hop: naming the entity again lets the country be recalled right behind it."""
+        verb = "comes from" if bridge == "food" else "is in"
+        return f"{entity[0].upper()}{entity[1:]} {verb} {self.bridges[bridge][entity]}."
+
+    def first_hop(self) -> Example:
+        """Draw a question for the bridge country alone, answered as two-hop answers begin."""
+        rng = self.rng
+        bridge = rng.choice(sorted(self.bridges))
+        entity = rng.choice(sorted(self.bridges[bridge]))
+        j, phrase = rng.choice(self.bridge_phrases[bridge])
+        ask = rng.choice(MORE_BRIDGE_ASKS)
+        prompt = _surface(ask, rng, x=phrase.format(s=_subject(bridge, entity, rng)))
+        answer = self.bridge_line(bridge, entity)
+        return Example(prompt, answer, "facts", f"bridge:{bridge}", f"bridge/{bridge}-{j}", "exact")
+
     def draw(self) -> Example:
         """Draw one row."""
+        if self.split == "train" and self.rng.random() < BRIDGE_SHARE:
+            return self.first_hop()
         return self.two_hop() if self.compositions and self.rng.random() < TWO_HOP_SHARE else self.one_hop()
 
 

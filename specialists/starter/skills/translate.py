@@ -14,7 +14,8 @@ import re
 from functools import cache
 from pathlib import Path
 
-from .example import Example, Split, template_pool
+from .asking_more import MORE_FROM, MORE_TO, MORE_WORD_FROM, MORE_WORD_TO
+from .example import Example, Split, numbered_pool
 from .translate_items import Item, draw
 from .translate_lexicon import LANGUAGES
 from .translate_templates import AGAIN, FROM, OTHER, TO, WORD_FROM, WORD_TO
@@ -23,6 +24,7 @@ SKILL = "translate"
 LANGUAGE_NAME = {"fr": "French", "es": "Spanish", "de": "German"}
 HISTORY_SHARE = 0.08
 POOLS = {"to": TO, "from": FROM, "wto": WORD_TO, "wfrom": WORD_FROM, "again": AGAIN, "other": OTHER}
+MORE = {"to": MORE_TO, "from": MORE_FROM, "wto": MORE_WORD_TO, "wfrom": MORE_WORD_FROM}
 CONTRACTIONS = (
     ("n't ", " not "),
     ("can not", "cannot"),
@@ -34,8 +36,8 @@ CONTRACTIONS = (
 
 @cache
 def _pool(name: str, split: Split) -> tuple[tuple[str, str], ...]:
-    numbered = [(f"{name}{i}", text) for i, text in enumerate(POOLS[name])]
-    return tuple(template_pool(numbered, split))
+    pool = numbered_pool(POOLS[name], MORE.get(name, ()), split)
+    return tuple((f"{name}{number}", template) for number, template in pool)
 
 
 def _contract(rng: random.Random, text: str) -> str:

@@ -8,7 +8,9 @@ from functools import cache
 from random import Random
 
 from .arithmetic_steps import worked
-from .example import Split, row_split, template_pool
+from .example import Split, row_split, wider_pool
+from .word_problem_more import MORE_SCENES
+from .word_problem_more_two import MORE_TWO_STEP
 from .word_problem_templates import NAMES, OBJECTS, SCENES
 
 Numbers = tuple[int, int, int]
@@ -63,7 +65,7 @@ def _key(shape: str, numbers: Numbers) -> str:
 
 @cache
 def _pool(shape: str, split: Split) -> list[str]:
-    return template_pool(SCENES[shape], split)
+    return wider_pool(SCENES[shape], (MORE_SCENES | MORE_TWO_STEP)[shape], split)
 
 
 def _one(operation: str) -> Callable[[Numbers], tuple[list[str], str]]:

@@ -13,7 +13,8 @@ from functools import cache
 from pathlib import Path
 from random import Random
 
-from .example import Check, Example, Split, row_split, template_pool
+from .asking_more import MORE_WORDS
+from .example import Check, Example, Split, row_split, template_pool, wider_pool
 from .words_data import Words, load_words
 from .words_lists import (
     IRREGULAR_DEGREES,
@@ -70,7 +71,7 @@ def _example(rng: Random, kind: str, split: Split, words: Words) -> Example:
 
 @cache
 def _pool(kind: str, split: Split) -> list[str]:
-    return template_pool(TEMPLATES[kind], split)
+    return wider_pool(TEMPLATES[kind], MORE_WORDS[kind], split)
 
 
 @cache

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -66,6 +67,29 @@ def test_streams_hold_what_their_names_say(
     tales = tiny_tokenizer.decode(stream(tmp_path, "tales"))
     assert tales.startswith("One day a brave rabbit number 0")
     assert "endoftext" not in tales
+
+
+def test_echoes_repeat_what_was_said_from_some_place_on() -> None:
+    user, assistant, end = specials = (1, 2, 3)
+    ids = corpus.echo_chats(500, specials, 20_000, 7).tolist()
+    assert len(ids) == 20_000
+    chats, whole = 0, 0
+    for chat in _split_at(ids, user)[1:-1]:
+        said, answer = _split_at(chat[1:], assistant)
+        assert said[-1] == answer[-1] == end
+        assert answer[1:-1] == said[:-1][-len(answer[1:-1]) :]
+        assert len(answer) > 2
+        assert min(said[:-1]) > max(specials)
+        chats += 1
+        whole += len(answer) == len(said) + 1
+    assert chats > 150
+    assert 0.4 < whole / chats < 0.65
+
+
+def _split_at(ids: list[int], mark: int) -> list[list[int]]:
+    """Cut before every ``mark``."""
+    cuts = [0, *(i for i, token in enumerate(ids) if token == mark), len(ids)]
+    return [ids[a:b] for a, b in pairwise(cuts)]
 
 
 def test_streams_are_a_function_of_the_seed(

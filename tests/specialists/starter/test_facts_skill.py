@@ -9,6 +9,7 @@ import pytest
 
 from pilothouse.specialists.starter.skills import facts
 from pilothouse.specialists.starter.skills.example import SPLITS
+from pilothouse.specialists.starter.skills.facts_more import MORE_BRIDGE_ASKS, MORE_BRIDGES, MORE_FRAMES
 from pilothouse.specialists.starter.skills.facts_templates import BRIDGES, FOLLOW_UPS, FRAMES, OWN, PHRASES
 
 
@@ -39,6 +40,9 @@ def test_every_relation_has_varied_templates() -> None:
     assert all(
         row.count("{s}") == 1 for row in [*FOLLOW_UPS, *(p for rows in BRIDGES.values() for p in rows)]
     )
+    assert set(MORE_BRIDGES) == set(BRIDGES)
+    assert all(row.count("{s}") == 1 for rows in MORE_BRIDGES.values() for row in rows)
+    assert all(row.count("{x}") == 1 for row in (*MORE_FRAMES, *MORE_BRIDGE_ASKS))
 
 
 def test_answers_are_the_facts(tiny_data: Path) -> None:
@@ -46,10 +50,16 @@ def test_answers_are_the_facts(tiny_data: Path) -> None:
     for row in facts.examples("train", 2000, 0, tiny_data):
         if row.kind.startswith("two-hop"):
             _, target = row.kind.removeprefix("two-hop:").split("-", 1)
-            match = re.fullmatch(r"The country is (.+)\. Answer: (.+)", row.answer)
+            match = re.fullmatch(r".+? (?:is in|comes from) (.+)\. Answer: (.+)", row.answer)
             assert match
             country, answer = match.groups()
             assert table[target][country] == answer
+            continue
+        if row.kind.startswith("bridge:"):
+            named = re.fullmatch(r"(.+?) (?:is in|comes from) (.+)\.", row.answer)
+            assert named
+            known = {s.lower(): o for s, o in facts.bridges(table)[row.kind.removeprefix("bridge:")].items()}
+            assert known[named.group(1).lower()] == named.group(2)
             continue
         named = [s for s, o in table[row.kind].items() if s.lower() in row.prompt.lower() and o == row.answer]
         assert named, row
@@ -75,8 +85,23 @@ def test_test_bridges_are_never_composed_in_training(tiny_data: Path) -> None:
     assert not entities["train"] & entities["test"]
 
 
+def test_only_training_asks_for_bridges_alone_and_it_asks_for_all(tiny_data: Path) -> None:
+    kinds = {s: [r.kind for r in facts.examples(s, 1500, 0, tiny_data)] for s in SPLITS}
+    shares = {s: sum(k.startswith("bridge:") for k in held) / len(held) for s, held in kinds.items()}
+    assert 0.09 < shares.pop("train") < 0.15
+    assert not any(shares.values())
+    writer = facts._Writer(facts.load(tiny_data), "train", 0)
+    asked = {writer.first_hop().answer for _ in range(4000)}
+    tested = {
+        writer.bridge_line(bridge, entity)
+        for bridge, entity, _ in facts._Writer(facts.load(tiny_data), "test", 0).compositions
+    }
+    assert tested <= asked  # so that a test composes two facts that are both known
+
+
 def test_some_rows_follow_a_first_question(tiny_data: Path) -> None:
-    rows = [r for r in facts.examples("train", 4000, 1, tiny_data) if not r.kind.startswith("two-hop")]
+    drawn = facts.examples("train", 4000, 1, tiny_data)
+    rows = [r for r in drawn if not r.kind.startswith(("two-hop", "bridge"))]
     followed = [r for r in rows if r.history]
     assert 0.08 < len(followed) / len(rows) < 0.14
     assert all(r.template.startswith("follow-up") for r in followed)

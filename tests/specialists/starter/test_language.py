@@ -79,7 +79,12 @@ def test_every_source_of_the_schedule_has_a_stream() -> None:
     for stage in language.TRUNK.stages:
         assert set(stage.mixture) <= set(language.STREAM_TOKENS)
         assert sum(stage.mixture.values()) == pytest.approx(1.0, abs=0.02)
-    assert set(language.STREAM_TOKENS) - set(corpus.SKILLS) == {"english", "tales", "instructions"}
+    assert set(language.STREAM_TOKENS) - set(corpus.SKILLS) == {
+        "english",
+        "echo",
+        "tales",
+        "instructions",
+    }
     assert language.VOCABULARY < 2**16  # streams are uint16
 
 
