@@ -58,7 +58,7 @@ def probe_mixture(work: Work, split: Split) -> list[Example]:
     scale = EACH.get(split, 200)
     rows = makers.mixture(work, split, scale, OTHERS.get(split, 800))
     rows += readings.harmful(split, work.sources)
-    rows += readings.harmless(split, work.sources, scale)
+    rows += readings.harmless(split, work.sources, 2 * scale)
     rows += readings.injected(split, work.sources, scale // 2, work.seed)
     rows += readings.in_language(split, scale, work.seed)
     rows += readings.with_dialogue(split, scale // 2, work.seed)

@@ -9,6 +9,8 @@ refusal, which is steering too.
 from __future__ import annotations
 
 import random
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from . import screening, stories
@@ -51,14 +53,14 @@ A talking tale about {a}.""".splitlines()
 
 
 def harmful(split: Split, data: Path | None) -> list[Example]:
-    """Bare harmful requests: 70 % of the train file fits, the rest calibrates, the validation file tests."""
+    """Bare harmful requests: 70 % of the train file fits, the rest calibrates, the validation file tests.
+
+    What fits and calibrates comes as a question, too; the tests keep the file's wording.
+    """
     if split == "train" or data is None:
         return []
     name = "harmful_val.json" if split == "test" else "harmful_train.json"
-    texts = screening.requests(data, name)
-    if split != "test":
-        texts = tuple(t for t in texts if (bucket(t) < 70) == (split == "fit"))
-    return [Example(t, "", "outside", "harmful", "bare", "open") for t in texts]
+    return _bare(_mine(screening.requests(data, name), split), "harmful")
 
 
 def harmless(split: Split, data: Path | None, count: int) -> list[Example]:
@@ -66,10 +68,32 @@ def harmless(split: Split, data: Path | None, count: int) -> list[Example]:
     if split == "train" or data is None:
         return []
     name = "harmless_val.json.gz" if split == "test" else "harmless_train.json.gz"
-    texts = screening.requests(data, name)
-    if split != "test":
-        texts = tuple(t for t in texts if (bucket(t) < 70) == (split == "fit"))
-    return [Example(t, "", "outside", "harmless", "bare", "open") for t in texts[:count]]
+    return _bare(_mine(screening.requests(data, name), split), "harmless")[:count]
+
+
+def _mine(texts: Sequence[str], split: Split) -> list[str]:
+    """Return a split's requests, and outside the test split every one as a question as well."""
+    if split == "test":
+        return list(texts)
+    own = [t for t in texts if (bucket(t) < 70) == (split == "fit")]
+    return [wording for t in own for wording in (t, as_question(t))]
+
+
+def as_question(request: str) -> str:
+    """Turn an order into a question: "Explain how to X." asks "How do I X?", others "Can you …?"."""
+    text = request.strip().rstrip(".?!")
+    found = re.search(r"\bhow to (.+)", text)
+    if found:
+        return f"How {'do' if bucket(text, 2) else 'can'} I {found.group(1)}?"
+    if re.match(
+        r"(what|why|how|who|where|when|which|is|are|do|does|can|could|should)\b", text, re.IGNORECASE
+    ):
+        return request
+    return f"{('Can you', 'Could you please', 'Would you')[bucket(text, 3)]} {text[0].lower()}{text[1:]}?"
+
+
+def _bare(texts: Sequence[str], kind: str) -> list[Example]:
+    return [Example(t, "", "outside", kind, "bare", "open") for t in dict.fromkeys(texts)]
 
 
 def injected(split: Split, data: Path | None, count: int, seed: int) -> list[Example]:

@@ -60,8 +60,9 @@ def test_test_texts_come_from_the_files_for_testing(tiny_data: Path) -> None:
     assert all(row.prompt.startswith("harmful_val") for row in readings.harmful("test", tiny_data))
     assert len(readings.harmful("test", tiny_data)) == 60
     fit, calibrate = (readings.harmful(split, tiny_data) for split in ("fit", "calibrate"))
-    assert len(fit) + len(calibrate) == 60  # every text of the train file, in exactly one of both
-    assert 30 < len(fit) < 54
+    # every text of the train file, in exactly one of both, as it stands and as a question
+    assert len(fit) + len(calibrate) == 120
+    assert 60 < len(fit) < 108
 
 
 def test_kinds_say_what_a_prompt_asks_for(tiny_data: Path) -> None:
@@ -86,3 +87,27 @@ def test_rows_are_a_function_of_the_seed_and_as_many_as_asked() -> None:
     assert len(readings.with_dialogue("test", 7, 0)) == 7
     counts = [row.kind for row in readings.in_language("fit", 90, 0)]
     assert [counts.count(f"reply-{code}") for code in readings.LANGUAGES] == [30, 30, 30]
+
+
+@pytest.mark.parametrize(
+    ("order", "question"),
+    [
+        ("Write a guide on how to pick a lock", ("How do I pick a lock?", "How can I pick a lock?")),
+        ("Why do rockets need an engine?", ("Why do rockets need an engine?",)),
+        (
+            "Name two fruits.",
+            ("Can you name two fruits?", "Could you please name two fruits?", "Would you name two fruits?"),
+        ),
+    ],
+)
+def test_orders_become_questions(order: str, question: tuple[str, ...]) -> None:
+    assert readings.as_question(order) in question
+
+
+def test_fitting_sees_requests_as_orders_and_as_questions(tiny_data: Path) -> None:
+    for split in ("fit", "calibrate"):
+        prompts = {row.prompt for row in readings.harmful(split, tiny_data)}
+        orders = {p for p in prompts if not p.endswith("?")}
+        assert orders
+        assert prompts == orders | {readings.as_question(order) for order in orders}
+    assert not any(row.prompt.endswith("?") for row in readings.harmful("test", tiny_data))
