@@ -90,6 +90,12 @@ class Audit:
         self, wanted: Filter | None = None, *, limit: int = 50, before: str | None = None
     ) -> list[Summary]:
         """The newest `limit` records first; `before` is a record's id, to go on where a list ended."""
+        return [summary(page) for page in self.latest(wanted, limit=limit, before=before)]
+
+    def latest(
+        self, wanted: Filter | None = None, *, limit: int = 50, before: str | None = None
+    ) -> list[Page]:
+        """Like `summaries`, the whole pages."""
         query = _matching_records(wanted or Filter()).order_by(opened.c.sequence.desc()).limit(limit)
         with self._reading() as connection:
             if before is not None:
@@ -99,8 +105,7 @@ class Audit:
                 query = query.where(opened.c.sequence < start.scalar_subquery())
             if wanted is not None and wanted.text:
                 query = query.where(_holding(connection, wanted.text))
-            names = connection.scalars(query).all()
-            return [summary(page) for page in pages(connection, names)]
+            return pages(connection, connection.scalars(query).all())
 
     def resolve(self, name: str) -> str:
         """The full id that `name` means: an id, its first or last characters, or `last` for the newest

@@ -108,8 +108,8 @@ def test_every_command_exists(path: Path) -> None:
 def test_commands_are_found() -> None:
     text = "`pilothouse why last`\n\n```\n.venv/bin/pilothouse log list --json | head  # all\n```\n"
     assert list(commands_in(text)) == [["log", "list", "--json"], ["why", "last"]]
-    with pytest.raises(AssertionError, match="no command 'replay'"):
-        command_of(["log", "replay"])
+    with pytest.raises(AssertionError, match="no command 'rewind'"):
+        command_of(["log", "rewind"])
 
 
 @pytest.mark.parametrize("path", PAGES, ids=names(PAGES))

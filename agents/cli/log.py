@@ -3,39 +3,39 @@
 from __future__ import annotations
 
 import contextlib
-import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ...store.errors import UsageError, VerifyError
-from ...store.printable import json_text, one_line, visible
-from ...store.records import Frozen, Status, normal_time
+from ...store.printable import one_line, visible
+from ...store.records import Frozen
+from .logs import (
+    Json,
+    Log,
+    Name,
+    Since,
+    Specialist,
+    StatusOption,
+    Text,
+    Thread,
+    Until,
+    filter_of,
+    opened,
+    print_json,
+    print_lines,
+)
+from .replay import replay
 
 if TYPE_CHECKING:  # imported when a verb runs, so that `--help` does not wait for it
-    from ...store.audit import Audit, Filter, Summary
+    from ...store.audit import Summary
 
 app = typer.Typer(
     no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None, add_completion=False
 )
-
-Log = Annotated[str | None, typer.Option("--log", metavar="PATH", help="The log's file or URL.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON (lists: JSON Lines).")]
-Name = Annotated[str, typer.Argument(metavar="ID", help="An id, its first or last characters, or 'last'.")]
-StatusOption = Annotated[Status | None, typer.Option(help="Only records that ended so.")]
-Specialist = Annotated[str | None, typer.Option(help="Only records that this specialist answered.")]
-Thread = Annotated[str | None, typer.Option(help="Only records of this conversation.")]
-Since = Annotated[
-    str | None, typer.Option(metavar="TIME", help="From then on: 2026-01-31, 2026-01-31T12:00, 7d.")
-]
-Until = Annotated[str | None, typer.Option(metavar="TIME", help="Before then.")]
-Text = Annotated[str | None, typer.Option(metavar="WORDS", help="Only records with all these words (word*).")]
-
-UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
 @app.callback()
@@ -57,12 +57,12 @@ def list_records(
     text: Text = None,
 ) -> None:
     """List the newest records."""
-    with _audit(log) as audit:
-        wanted = _filter(status, specialist, thread, since, until, text)
+    with opened(log) as audit:
+        wanted = filter_of(status, specialist, thread, since, until, text)
         start = audit.resolve(before) if before is not None else None
         rows = audit.summaries(wanted, limit=limit, before=start)
     if as_json:
-        _print_lines(rows)
+        print_lines(rows)
     else:
         _table(("id", "asked", "status", "specialist", "P", "ms", "prompt"), [_cells(row) for row in rows])
 
@@ -70,10 +70,10 @@ def list_records(
 @app.command()
 def show(name: Name = "last", log: Log = None, as_json: Json = False) -> None:
     """Show one record: what was asked, read, decided, steered and answered."""
-    with _audit(log) as audit:
+    with opened(log) as audit:
         page = audit.page(name)
     if as_json:
-        _print_json(page.model_dump(mode="json"))
+        print_json(page.model_dump(mode="json"))
         return
     from .page import page_lines
 
@@ -95,10 +95,10 @@ def verify(
     The chain shows changes against a tip that was kept elsewhere: note the tip this prints, and give it to
     --tip.
     """
-    with _audit(log) as audit:
+    with opened(log) as audit:
         found = audit.verify(tip)
         if as_json:
-            _print_json(found.model_dump(mode="json"))
+            print_json(found.model_dump(mode="json"))
         elif found.broken is None:
             typer.echo(f"ok: {found.rows} rows, {found.records} records, {found.texts} texts")
             typer.echo(f"tip: {found.tip}")
@@ -126,8 +126,8 @@ def export(
 ) -> None:
     """Write the records as JSON Lines, oldest first."""
     del as_json
-    with _audit(log) as audit, _output(out) as stream:
-        wanted = _filter(status, specialist, thread, since, until, text)
+    with opened(log) as audit, _output(out) as stream:
+        wanted = filter_of(status, specialist, thread, since, until, text)
         written = audit.export(stream, wanted, texts=not no_texts)
     if out is not None:
         typer.echo(f"{written} records written to {out}", err=True)
@@ -142,11 +142,11 @@ def stats(
     until: Until = None,
 ) -> None:
     """Count records, by status and by specialist."""
-    with _audit(log) as audit:
-        found = audit.stats(_filter(None, specialist, None, since, until, None))
+    with opened(log) as audit:
+        found = audit.stats(filter_of(None, specialist, None, since, until, None))
         place = audit.place.name
     if as_json:
-        _print_json(found.model_dump(mode="json"))
+        print_json(found.model_dump(mode="json"))
         return
     by_status = ", ".join(f"{number} {status}" for status, number in found.statuses.items()) or "none"
     typer.echo(
@@ -174,14 +174,17 @@ def diff(
     every: Annotated[bool, typer.Option("--all", help="Ids, times and timings too.")] = False,
 ) -> None:
     """Show where two records differ."""
-    with _audit(log) as audit:
+    with opened(log) as audit:
         found = audit.diff(left, right, every=every)
     if as_json:
-        _print_lines(found)
+        print_lines(found)
         return
     if not found:
         typer.echo("the two records do not differ", err=True)
     _table(("field", left, right), [(row.path, _value(row.left), _value(row.right)) for row in found])
+
+
+app.command()(replay)
 
 
 @app.command()
@@ -199,7 +202,7 @@ def forget(
 
     What the conversation itself remembers is erased too, so it starts afresh.
     """
-    with _audit(log) as audit:
+    with opened(log) as audit:
         record = audit.resolve(name) if name is not None else None
         conversation = audit.page(record).record.thread_id if record is not None else thread
         place = str(audit.place.path or audit.place.url)
@@ -213,7 +216,7 @@ def forget(
 
             forget_thread(conversation)
     if as_json:
-        _print_json(erased.model_dump(mode="json"))
+        print_json(erased.model_dump(mode="json"))
         return
     typer.echo(f"{erased.texts_erased} texts of {len(erased.records)} records erased")
     if erased.texts_shared:
@@ -221,49 +224,6 @@ def forget(
         typer.echo(f"{erased.texts_shared} texts stay, because other records hold them too: {kept}")
     if not erased.scrubbed:
         typer.echo("a reader is at work: old copies leave the write-ahead log when it ends", err=True)
-
-
-def _audit(log: str | None) -> Audit:
-    """The log, opened for reading."""
-    from ...store.audit import Audit
-
-    return Audit.open(log)
-
-
-def _filter(
-    status: Status | None,
-    specialist: str | None,
-    thread: str | None,
-    since: str | None,
-    until: str | None,
-    text: str | None,
-) -> Filter:
-    from ...store.audit import Filter
-
-    return Filter(
-        status=status,
-        specialist=specialist,
-        thread=thread,
-        since=_moment(since),
-        until=_moment(until),
-        text=text,
-    )
-
-
-def _moment(text: str | None) -> str | None:
-    """Read a time (without a zone: local), or an age such as 7d."""
-    if text is None:
-        return None
-    age = re.fullmatch(r"(\d+)([smhdw])", text)
-    try:
-        if age is not None:
-            ago = timedelta(**{UNITS[age[2]]: int(age[1])})
-            return normal_time((datetime.now(UTC) - ago).isoformat())
-        return normal_time(datetime.fromisoformat(text).astimezone().isoformat())
-    except (ValueError, OverflowError) as error:
-        raise UsageError(
-            f"time {text!r} cannot be read; write 2026-01-31, 2026-01-31T12:00 or an age such as 7d"
-        ) from error
 
 
 @contextlib.contextmanager
@@ -332,13 +292,3 @@ def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     for row in cells:
         table.add_row(*(Plain(cell) for cell in row))
     Console().print(table)
-
-
-def _print_lines(rows: Iterable[Frozen]) -> None:
-    """JSON Lines: one object a line, for lists."""
-    for row in rows:
-        typer.echo(json_text(row.model_dump(mode="json")))
-
-
-def _print_json(value: Any) -> None:
-    typer.echo(json_text(value, indent=2 if sys.stdout.isatty() else None))
