@@ -77,15 +77,14 @@ def answer_of(
     parts: Sequence[Part], text: str, status: Status, thread_id: str, record_id: str | None, timings: Timings
 ) -> Answer:
     """Gather the parts' records into one answer."""
-    names = [name for name in dict.fromkeys(part.specialist for part in parts) if name is not None]
-    sure = [p for p in map(belief, parts) if p is not None]
+    specialist, p_correct = heading(parts)
     return Answer(
         record_id=record_id,
         thread_id=thread_id,
         text=text,
         status=status,
-        specialist="+".join(names) or None,
-        p_correct=min(sure) if sure else None,
+        specialist=specialist,
+        p_correct=p_correct,
         abstained=status == "abstained",
         candidates=tuple(entries(parts, "candidates")),
         readings=tuple(entries(parts, "readings")),
@@ -96,6 +95,13 @@ def answer_of(
         usage=usage_of(parts),
         timings=timings,
     )
+
+
+def heading(parts: Sequence[Part]) -> tuple[str | None, float | None]:
+    """Who answers, several names joined with `+`, and the P(correct) of the part least sure of."""
+    names = [name for name in dict.fromkeys(part.specialist for part in parts) if name is not None]
+    sure = [p for p in map(belief, parts) if p is not None]
+    return "+".join(names) or None, min(sure) if sure else None
 
 
 def belief(part: Part) -> float | None:

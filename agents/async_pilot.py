@@ -199,10 +199,13 @@ class _Mail:
                 self._loop.call_soon_threadsafe(self._there.set)
 
     async def get(self) -> Item:
-        """Called in the loop."""
+        """Called in the loop. Text that waits comes as one piece."""
         while not self._items:
             self._there.clear()
             self._called = False
             if not self._items:  # none came between the two lines above, so the next `put` calls
                 await self._there.wait()
-        return self._items.popleft()
+        item = self._items.popleft()
+        while isinstance(item, str) and self._items and isinstance(self._items[0], str):
+            item += str(self._items.popleft())
+        return item

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ..store.records import Frozen, Part, Timings
-from .answer import Entry, belief, entries
+from .answer import Entry, entries, heading
 from .nodes.plan import plan
 from .nodes.probe import probe
 from .nodes.record import explained, total
@@ -39,12 +39,11 @@ def course_of(ship: Ship, ask: Ask, history: Turns) -> Course:
     voyage = Voyage(replace(ship, log=Unlogged()), ask)
     at = At(voyage, lambda event: None)
     parts = [explained(voyage, _routed(part, at)) for part in plan(voyage, history)]
-    names = [name for name in dict.fromkeys(part.specialist for part in parts) if name is not None]
-    sure = [p for p in map(belief, parts) if p is not None]
+    specialist, p_correct = heading(parts)
     return Course(
-        specialist="+".join(names) or None,
-        p_correct=min(sure) if sure else None,
-        abstained=not names,
+        specialist=specialist,
+        p_correct=p_correct,
+        abstained=specialist is None,
         decisions=tuple(
             {"part": p.index, **p.decision.model_dump()} for p in parts if p.decision is not None
         ),

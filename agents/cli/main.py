@@ -32,6 +32,7 @@ COMMANDS: dict[str, Entry] = {
     "why": Entry("why", "Explain an answer from its log record."),
     "log": Entry("log", "List, show, verify and export the decision log."),
     "family": Entry("family", "List, show and make families of specialists."),
+    "serve": Entry("serve", "Serve the OpenAI protocol, the log and metrics over HTTP."),
     "bench": Entry("bench", "Measure a family against its baselines."),
     "doctor": Entry("doctor", "Check this installation and say what to do about each fault."),
     "config": Entry("config", "Show the settings in force and where each comes from."),

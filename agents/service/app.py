@@ -11,8 +11,9 @@ from fastapi import FastAPI, Security
 
 from ...store.version import code_version
 from ..pilot import Pilot
-from . import faults, health
+from . import chat, faults, health, models, records
 from .access import caller
+from .bounds import Bounds
 from .desk import Desk
 from .settings import ServiceSettings
 
@@ -27,10 +28,17 @@ def create_app(pilot: Pilot, settings: ServiceSettings | None = None) -> FastAPI
         docs_url=None,  # they load scripts from elsewhere
         redoc_url=None,
     )
-    app.state.desk = Desk(pilot, settings or ServiceSettings())
+    desk = app.state.desk = Desk(pilot, settings or ServiceSettings())
     faults.install(app)
-    app.include_router(health.router)
+    for router in (chat.router, models.router, records.router, health.router):
+        app.include_router(router)
     _include_pages(app)
+    app.add_middleware(
+        Bounds,
+        body_bytes=desk.settings.body_bytes,
+        body_seconds=desk.settings.body_seconds,
+        told=desk.meters.responded,
+    )
     return app
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import time
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 
 from fastapi import Request
@@ -12,11 +14,16 @@ from fastapi import Request
 from ...store.audit import Audit
 from ...store.errors import UsageError
 from ...store.ledger import Ledger
+from ..answer import Answer
 from ..pilot import Pilot
+from .faults import Refusal
+from .gate import Allowance, Gate
 from .keys import Keys
+from .meters import Meters
 from .settings import ServiceSettings
 
 if TYPE_CHECKING:
+    from ...specialists.card import Card
     from ..voyage import Ship
 
 logger = logging.getLogger(__name__)
@@ -33,6 +40,11 @@ class Desk:
     def __init__(self, pilot: Pilot, settings: ServiceSettings) -> None:
         self.pilot, self.settings = pilot, settings
         self.keys = Keys(settings.keys)
+        self.gate = Gate(settings.concurrency, settings.waiting, settings.wait_seconds)
+        self.requests = Allowance(settings.requests_per_minute, "requests")
+        self.tokens = Allowance(settings.tokens_per_minute, "tokens")
+        self.meters = Meters(self.gate)
+        self.since = int(time.time())
         self.state: State = "loading"
         self.fault: BaseException | None = None
         self._audit: Audit | None = None
@@ -43,11 +55,33 @@ class Desk:
         """The pilot's log, open for reading. Raises UsageError where nothing is logged, or StoreError."""
         with self._opening:
             if self._audit is None:
-                log = self.pilot.ship.log
+                log = self.ship.log
                 if not isinstance(log, Ledger):
                     raise UsageError("nothing is logged here; start the service with a log")
                 self._audit = Audit.open(str(log.place.path or log.place.url))
             return self._audit
+
+    @property
+    def ship(self) -> Ship:
+        """The loaded family. Raises Refusal (503) while there is none, or no more work is taken."""
+        if self.state != "ready":
+            raise Refusal(
+                503,
+                f"this service is {self.state}; try again later",
+                "not_ready",
+                headers={"retry-after": "1"},
+            )
+        return self.pilot.ship
+
+    @property
+    def cards(self) -> Mapping[str, Card]:
+        """The specialists, by name."""
+        return self.ship.cards
+
+    def answered(self, caller: str, answer: Answer) -> None:
+        """Count an answer, and take its tokens of the caller's allowance."""
+        self.meters.answered(answer)
+        self.tokens.charge(caller, answer.usage.total_tokens)
 
     async def warm(self) -> None:
         """Load the pilot and let the model answer once; then the service is ready."""

@@ -32,7 +32,7 @@ class Json(JSONResponse):
         return json_text(content).encode("ascii", "backslashreplace") if content is not None else b""
 
 
-class Refusal(Exception):
+class Refusal(HTTPException):
     """A request that is not carried out: a status, and one sentence that says why and what to do."""
 
     def __init__(
@@ -43,9 +43,8 @@ class Refusal(Exception):
         param: str | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        super().__init__(message)
+        super().__init__(status, message, dict(headers or {}))
         self.status, self.message, self.code, self.param = status, message, code, param
-        self.headers = dict(headers or {})
 
     @property
     def body(self) -> dict[str, Any]:
@@ -116,6 +115,8 @@ async def _unfit(request: Request, error: Exception) -> Json:
 def unfit(errors: Sequence[Any]) -> Refusal:
     """The refusal for what validation found first; it names the parameter and quotes no value."""
     first = errors[0]
+    if first["type"] == "unsupported":
+        return Refusal(400, first["msg"], "unsupported_parameter", first["ctx"]["name"])
     place = [str(part) for part in first["loc"] if part not in ("body", "query", "path", "header")]
     name = one_line(".".join(place), 80)
     if first["type"] == "extra_forbidden":

@@ -14,6 +14,11 @@ from ...store.records import Frozen
 MEBIBYTE = 1 << 20
 
 
+def keys_path() -> Path:
+    """Where the keys are unless told otherwise."""
+    return paths.config_dir() / "keys.json"
+
+
 class ServiceSettings(Frozen):
     """Limits and places of one service.
 
@@ -25,7 +30,7 @@ class ServiceSettings(Frozen):
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
     open: bool = True
-    keys: Path = Field(default_factory=lambda: paths.config_dir() / "keys.json")
+    keys: Path = Field(default_factory=keys_path)
     live: bool = False
     body_bytes: Annotated[int, Field(ge=1)] = MEBIBYTE
     body_seconds: Annotated[float, Field(gt=0)] = 10.0

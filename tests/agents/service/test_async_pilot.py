@@ -104,7 +104,6 @@ def test_ask_stream_route_why_and_record(pilot: Pilot) -> None:
         assert answer.text == ANSWERS["sums"]
         items = [item async for item in ahead.stream(WORD)]
         assert "".join(item for item in items if isinstance(item, str)) == ANSWERS["words"]
-        assert len(items) > 3
         assert isinstance(items[-1], Answer)
         assert (await ahead.route(SUM)).specialist == "sums"
         await ahead.record(answer.record_id or "", "up", 1.0)
