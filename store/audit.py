@@ -10,7 +10,6 @@ from typing import Any, Self, TextIO
 
 from sqlalchemy import Connection, Engine, Select, and_, func, or_, select
 
-from . import sqlite
 from .compare import Difference, differences
 from .database import HEAD, PATIENCE, Place, ensure_schema, matching, revision
 from .errors import NotFoundError, UsageError
@@ -82,6 +81,7 @@ class Audit:
             engine = place.reading_engine()
             with engine.connect() as connection:
                 found = revision(connection)
+            place.require_schema(found)
             if found != HEAD:
                 ensure_schema(place, place.writing_engine())
         return cls(place, engine)
@@ -151,7 +151,9 @@ class Audit:
 
     def stats(self, wanted: Filter | None = None) -> Stats:
         """Counts over the records that fit."""
-        return count(self.pages(wanted), sqlite.size(self.place.path) if self.place.path else 0)
+        with self._reading() as connection:
+            size = self.place.size(connection)
+        return count(self.pages(wanted), size)
 
     def verify(self, tip: str | None = None) -> Verification:
         """Recompute the chain and every digest; with `tip` (`SEQUENCE:HASH`), check that the log still

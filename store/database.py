@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, inspect, text
+from sqlalchemy import Connection, Engine, inspect, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError
 
 from . import paths, sqlite
-from .errors import StoreCorruptError, StoreError, StorePlaceError, StoreVersionError
-from .tables import content, metadata
+from .errors import StoreCorruptError, StoreError, StoreMissingError, StorePlaceError, StoreVersionError
+from .tables import metadata
 
 # The revision that this program reads and writes: the newest in migrations/versions (a test compares them).
-HEAD = "0001"
+HEAD = "0002"
 VERSION_TABLE = "pilothouse_schema"
 MIGRATIONS = Path(__file__).parent / "migrations"
 PATIENCE = 10.0  # seconds to wait for another process's write lock
@@ -44,12 +45,19 @@ class Place:
             return cls._file(given, patience)
         try:
             url = make_url(given)
-        except ArgumentError as error:
+            backend = url.drivername.partition("+")[0]
+        except (ArgumentError, ValueError) as error:
             raise StorePlaceError(
-                f"the log's URL {given!r} cannot be read; write it like postgresql://…"
+                f"the log's URL {_without_secret(given)!r} cannot be read; write it like "
+                "postgresql://user@host/database"
             ) from error
-        if url.get_backend_name() == "sqlite":
+        if backend == "sqlite":
             return cls._file(url.database or ":memory:", patience)
+        if backend not in ("postgresql", "postgres"):
+            raise StorePlaceError(
+                f"the log {_without_secret(given)!r} cannot be opened: a log lives in SQLite (a path) or in "
+                "PostgreSQL (postgresql://…)"
+            )
         return cls(None, given, patience)
 
     @classmethod
@@ -67,23 +75,20 @@ class Place:
     def writing_engine(self) -> Engine:
         """An engine for the one writer; makes the file when there is none."""
         if self.path is None:
-            return self._server_engine()
+            return self._server_engine(reading=False)
         sqlite.prepare_file(self.path)
         return sqlite.writing_engine(self.path, self.patience)
 
     def reading_engine(self) -> Engine:
         """An engine for readers. Raises StoreMissingError when there is no log."""
         if self.path is None:
-            return self._server_engine()
+            return self._server_engine(reading=True)
         return sqlite.reading_engine(self.path, self.patience)
 
-    def _server_engine(self) -> Engine:
-        try:
-            return create_engine(self.url)
-        except (SQLAlchemyError, ImportError) as error:
-            raise StorePlaceError(
-                f"the log {self.name} cannot be opened: {error}; install its driver"
-            ) from error
+    def _server_engine(self, reading: bool) -> Engine:
+        from . import postgres  # its dialect is not for those who need no server
+
+        return postgres.engine(make_url(self.url), self.patience, reading=reading)
 
     @contextlib.contextmanager
     def plainly(self) -> Iterator[None]:
@@ -92,17 +97,50 @@ class Place:
             with sqlite.told_plainly(self.path, self.patience):
                 yield
             return
-        try:
+        from . import postgres
+
+        with postgres.told_plainly(self.name, self.patience):
             yield
-        except DBAPIError as error:
-            raise StoreError(f"the log {self.name} failed: {error.orig}; try again") from error
+
+    def require_schema(self, found: str | None) -> None:
+        """Raise StoreMissingError for a server that holds no log yet: reading makes none."""
+        if self.path is None and found is None:
+            raise StoreMissingError(
+                f"the database {self.name} holds no log yet: the first answer makes it; another one is named "
+                "with --log or PILOTHOUSE_LOG"
+            )
+
+    def size(self, connection: Connection) -> int:
+        """Bytes that the log takes."""
+        if self.path is not None:
+            return sqlite.size(self.path)
+        from . import postgres
+
+        return postgres.size(connection)
+
+
+def _without_secret(url: str) -> str:
+    """A URL that may not even be one, fit for an error message."""
+    return re.sub(r"://[^/]*@", "://***@", url)
+
+
+def _dialect(connection: Connection) -> Any:
+    """The module that speaks the connection's own SQL."""
+    if connection.dialect.name == "sqlite":
+        return sqlite
+    from . import postgres
+
+    return postgres
 
 
 def matching(connection: Connection, query: str) -> Any:
-    """A condition on `content`: its text matches `query` (every word on SQLite, the substring elsewhere)."""
-    if connection.dialect.name == "sqlite":
-        return sqlite.matching(query)
-    return content.c.text.icontains(query, autoescape=True)
+    """A condition on `content`: its text holds every word of `query`; a last word ending in `*` may go on."""
+    return _dialect(connection).matching(query)
+
+
+def scrub(connection: Connection) -> bool:
+    """After texts were erased, take their old copies away; whether surely none is left."""
+    return bool(_dialect(connection).scrub(connection))
 
 
 def revision(connection: Connection) -> str | None:
@@ -116,7 +154,7 @@ def revision(connection: Connection) -> str | None:
     if tables:
         raise StoreCorruptError(
             f"{connection.engine.url.database} is a database, but no log: it holds the table {tables[0]!r}; "
-            "name another place with --log or PILOTHOUSE_LOG"
+            "name another place with --log or PILOTHOUSE_LOG (on a server, another database or schema)"
         )
     return None
 
@@ -161,14 +199,17 @@ def _migrate(place: Place, engine: Engine, migrations: Path) -> Path | None:
 def _migrating(engine: Engine) -> Iterator[Connection]:
     """A transaction that holds the write lock, with foreign keys unchecked: tables are copied and renamed."""
     with engine.connect() as connection:
-        on_sqlite = connection.dialect.name == "sqlite"
+        if connection.dialect.name != "sqlite":
+            with connection.begin():
+                _dialect(connection).lock_schema(connection)
+                yield connection
+            return
         driver = connection.connection.dbapi_connection
         assert driver is not None
-        if on_sqlite:
-            sqlite.foreign_keys(driver, checked=False)
+        sqlite.foreign_keys(driver, checked=False)
         with connection.begin():
             yield connection
-            if on_sqlite and not sqlite.check_foreign_keys(connection):
+            if not sqlite.check_foreign_keys(connection):
                 raise StoreError("the migration would break references between tables; nothing was changed")
 
 
@@ -188,9 +229,7 @@ def _upgrade(connection: Connection, migrations: Path) -> None:
     config = Config()
     config.set_main_option("script_location", str(migrations).replace("%", "%%"))
     config.attributes |= {"connection": connection, "metadata": metadata, "version_table": VERSION_TABLE}
-    on_sqlite = connection.dialect.name == "sqlite"
-    if on_sqlite:
-        sqlite.strip(connection)
+    own = _dialect(connection)
+    own.strip(connection)
     command.upgrade(config, "head")
-    if on_sqlite:
-        sqlite.furnish(connection)
+    own.furnish(connection)

@@ -85,6 +85,14 @@ class StoreMissingError(StoreError):
     exit_code = 3
 
 
+class StoreUnreachableError(StoreError):
+    """The database server does not answer, or the connection to it broke."""
+
+
+class StoreRedactionError(StoreError):
+    """A text could not be redacted, and so was not written."""
+
+
 class StoreVersionError(StoreError):
     """The log was written by a newer program than this one."""
 

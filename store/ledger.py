@@ -7,20 +7,21 @@ disk when the call returns. Rows are only ever added. Any number of processes ma
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from sqlalchemy import Connection, Engine, select
+from sqlalchemy import Engine, select
 
-from . import erasure, payloads, sqlite
-from .database import PATIENCE, Place, ensure_schema
+from . import erasure, payloads, retention, sqlite
+from .database import PATIENCE, Place, ensure_schema, scrub
 from .errors import NotFoundError, StoreClosedError
-from .events import append, history, keep_artifacts, mark_ended, mark_running
+from .events import Batch, Draft, History, rows_of
 from .process import Process, is_gone, this_process
 from .records import Artifact, Erasure, Outcome, Part, Request, Status, new_id
+from .redact import redactor
 from .tables import running
 from .version import code_version
 from .writer import Writer
@@ -35,12 +36,20 @@ class Ledger:
     `notes` says plainly what is not as it should be: a journal other than WAL, a log that was migrated.
     """
 
-    def __init__(self, place: Place, engine: Engine, code: str, keep_text: bool) -> None:
+    def __init__(
+        self,
+        place: Place,
+        engine: Engine,
+        code: str,
+        keep_text: bool,
+        redact: payloads.Redact | None = None,
+    ) -> None:
         self.place = place
         self.notes: tuple[str, ...] = ()
         self._engine = engine
         self._code = code
         self.keep_text = keep_text
+        self._redact = redact
         self._process = this_process()
         self._writer = Writer(place, engine)
 
@@ -51,21 +60,27 @@ class Ledger:
         *,
         code: str | None = None,
         keep_text: bool = True,
+        redact: payloads.Redact | None = None,
+        patterns: Sequence[str] = (),
         patience: float = PATIENCE,
     ) -> Self:
         """Open the log at a path or URL (None: PILOTHOUSE_LOG, or the data folder), making or migrating it.
 
         `code` is written on every record (None: `code_version()`). With `keep_text` off, only digests of
-        the texts are kept. `patience` is how many seconds to wait for another process's lock. Records that
-        a dead process left open are closed as aborted.
+        the texts are kept. `redact` changes every text before it is written, then each match of `patterns`
+        (regular expressions) is masked; the digests are those of the changed texts. `patience` is how many
+        seconds to wait for another process's lock. Records that a dead process left open are closed as
+        aborted.
 
-        Raises StoreError (a subclass says which) when there can be no log there.
+        Raises StoreError (a subclass says which) when there can be no log there, UsageError for a pattern
+        that cannot be read.
         """
+        hook = redactor(patterns, redact)
         place = Place.of(where, patience)
         with place.plainly():
             engine = place.writing_engine()
             copy = ensure_schema(place, engine)
-        ledger = cls(place, engine, code or code_version(), keep_text)
+        ledger = cls(place, engine, code or code_version(), keep_text, hook)
         try:
             ledger._take_notes(copy)
             ledger.recover()
@@ -78,7 +93,7 @@ class Ledger:
         notes = []
         if copy is not None:
             notes.append(f"the log {self.place.name} was brought up to date; a copy as it was is {copy}")
-        mode = self._writer.submit(sqlite.journal_mode).result() if self.place.path else "wal"
+        mode = self._writer.submit(sqlite.journal_mode).result() if self.place.path is not None else "wal"
         if mode != "wal":
             notes.append(
                 f"the log {self.place.name} cannot use write-ahead logging (SQLite kept {mode!r}): "
@@ -106,16 +121,16 @@ class Ledger:
             "code_version": self._code,
             "process": self._process.model_dump(mode="json"),
         }
-        event = payloads.opened(request, name, extra, self.keep_text)
+        event = payloads.opened(request, name, extra, self.keep_text, self._redact)
+        draft = Draft(event, opens=self._process, person=request.person)
 
-        def work(connection: Connection) -> str:
-            if history(connection, name)[1]:
+        def work(batch: Batch) -> str:
+            if batch.history(name).kinds:
                 raise StoreClosedError(f"record {name} is in the log already; a new request needs a new id")
-            append(connection, event)
-            mark_running(connection, name, self._process)
+            batch.add(draft)
             return name
 
-        return self._writer.submit(work)
+        return self._writer.submit_row(name, work)
 
     def finish(
         self,
@@ -150,50 +165,83 @@ class Ledger:
         """Like `finish`, without waiting. Release the last token only when the future has answered."""
         if status == "in_progress":
             raise ValueError("a record is finished as completed, abstained, failed or aborted")
-        kept_parts, kept_artifacts = tuple(parts), tuple(artifacts)
+        kept_parts, listed = tuple(parts), tuple(artifacts)
 
-        def work(connection: Connection) -> int:
-            thread_id, kinds = history(connection, record_id)
-            if thread_id is None:
-                raise NotFoundError(f"record {record_id} was never begun in the log {self.place.name}")
-            if "closed" in kinds:
-                raise StoreClosedError(f"record {record_id} is finished already; a row is never rewritten")
-            keep_text = self.keep_text and "erased" not in kinds
-            event = payloads.closed(
-                record_id, thread_id, status, kept_parts, answer, kept_artifacts, error, keep_text
+        def event(keep_text: bool) -> payloads.Event:
+            return payloads.closed(
+                record_id, "", status, kept_parts, answer, listed, error, keep_text, self._redact
             )
-            keep_artifacts(connection, kept_artifacts)
-            mark_ended(connection, record_id)
-            return append(connection, event)
 
-        return self._writer.submit(work)
+        whole, rows = event(self.keep_text), rows_of(listed)
+
+        def work(batch: Batch) -> int:
+            known = self._known(batch, record_id)
+            if "closed" in known.kinds:
+                raise StoreClosedError(f"record {record_id} is finished already; a row is never rewritten")
+            made = event(False) if "erased" in known.kinds else whole
+            made = made._replace(thread_id=known.thread_id or "")
+            return batch.add(Draft(made, artifacts=rows, closes=True))
+
+        return self._writer.submit_row(record_id, work)
+
+    def _known(self, batch: Batch, record_id: str) -> History:
+        known = batch.history(record_id)
+        if known.thread_id is None:
+            raise NotFoundError(f"record {record_id} is not in the log {self.place.name}: it was never begun")
+        return known
 
     def note(self, outcome: Outcome) -> int:
         """Add what was learned later about a record. Raises NotFoundError for an unknown one."""
+        return self.note_soon(outcome).result()
 
-        def work(connection: Connection) -> int:
-            thread_id, _ = history(connection, outcome.record_id)
-            if thread_id is None:
-                raise NotFoundError(f"record {outcome.record_id} is not in the log {self.place.name}")
-            body = outcome.model_dump(mode="json")
-            return append(connection, payloads.plain("outcome", outcome.record_id, thread_id, "", body))
+    def note_soon(self, outcome: Outcome) -> Future[int]:
+        """Like `note`, without waiting."""
+        name = outcome.record_id
+        whole = payloads.outcome(outcome, "", self.keep_text, self._redact)
 
-        return self._writer.submit(work).result()
+        def work(batch: Batch) -> int:
+            known = self._known(batch, name)
+            made = (
+                whole if "erased" not in known.kinds else payloads.outcome(outcome, "", False, self._redact)
+            )
+            return batch.add(Draft(made._replace(thread_id=known.thread_id or "")))
+
+        return self._writer.submit_row(name, work)
 
     def forget(
-        self, *, record_id: str | None = None, thread_id: str | None = None, reason: str = "asked for"
+        self,
+        *,
+        record_id: str | None = None,
+        thread_id: str | None = None,
+        person: str | None = None,
+        reason: str = "asked for",
     ) -> Erasure:
-        """Erase the texts of one record, or of every record of a thread; the rows stay, the chain stays
-        valid.
+        """Erase the texts of one record, or of every record of a thread or a person; the rows stay, the chain
+        stays valid. `reason` is written in the log, so it should not name the person.
 
         A text that another record holds too (an earlier turn of the conversation, a common answer) stays
-        for that record; the answer says which. Raises NotFoundError when there is no such record or thread.
+        for that record; the answer says which. Raises NotFoundError when there is no such record, thread or
+        person.
         """
-        erased = self._writer.submit(lambda c: erasure.erase(c, record_id, thread_id, reason)).result()
-        if self.place.path is None:
-            return erased
+        erased = self._writer.submit(
+            lambda connection: erasure.erase(connection, record_id, thread_id, reason, person)
+        ).result()
+        return erased.model_copy(update={"scrubbed": self._scrub()})
+
+    def retain(
+        self, limits: retention.Limits, *, reason: str = "retention", dry_run: bool = False
+    ) -> retention.Retained:
+        """Let texts, and later whole rows, go that are older than `limits`; writers go on meanwhile.
+
+        The log says so in a row of its own and still verifies. Raises UsageError when rows would go before
+        their texts.
+        """
+        done = retention.retain(lambda work: self._writer.submit(work).result(), limits, reason, dry_run)
+        return done if dry_run else done.model_copy(update={"scrubbed": self._scrub()})
+
+    def _scrub(self) -> bool:
         with self.place.plainly(), self._engine.connect() as connection:
-            return erased.model_copy(update={"scrubbed": sqlite.scrub(connection)})
+            return scrub(connection)
 
     def recover(self) -> tuple[str, ...]:
         """Close, as aborted, the records whose process has ended without finishing them; return their ids."""

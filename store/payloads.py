@@ -1,18 +1,19 @@
 """What the log's rows say: from records to payloads and texts, and back.
 
-Texts (messages, prompts, answers, error messages) never enter a payload: it names them by digest. Readings,
-reasons and labels do enter it, and cannot be erased later, so those who write them must not quote a prompt
-in them.
+Texts (messages, prompts, answers, error messages, notes) never enter a payload: it names them by digest.
+Readings, reasons and labels do enter it, and cannot be erased later, so those who write them must not quote a
+prompt in them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 from .hashes import canonical, digest, storable
-from .records import Artifact, Frozen, MessageRef, Part, Request, RequestMeta, Status, utc_now
+from .records import Artifact, Frozen, MessageRef, Outcome, Part, Request, RequestMeta, Status, utc_now
 
+Redact = Callable[[str], str]
 Model = TypeVar("Model", bound=Frozen)
 
 
@@ -31,25 +32,38 @@ class Event(NamedTuple):
 
 
 class Texts(dict[str, str]):
-    """The texts of one event by digest."""
+    """The texts of one event by digest, as `redact` leaves them; `changed` names those that it changed."""
 
-    def put(self, text: str | None) -> str | None:
-        """Keep `text` and return its digest; None stays None."""
-        if text is None:
-            return None
-        kept = storable(text)
+    def __init__(self, redact: Redact | None = None) -> None:
+        super().__init__()
+        self._redact = redact
+        self.changed: set[str] = set()
+
+    def put(self, text: str) -> str:
+        """Keep `text` and return its digest."""
+        given = storable(text)
+        kept = storable(self._redact(given)) if self._redact is not None else given
         name = digest(kept)
         self[name] = kept
+        if kept != given:
+            self.changed.add(name)
         return name
 
+    def put_if(self, text: str | None) -> str | None:
+        """Like `put`; None stays None."""
+        return None if text is None else self.put(text)
 
-def opened(request: Request, record_id: str, extra: Mapping[str, Any], keep_text: bool) -> Event:
-    """The row that says a request arrived; `extra` is the parent's id, the code version and the process."""
-    texts = Texts()
-    refs = tuple(MessageRef(role=m.role, sha256=digest(storable(m.content))) for m in request.messages)
-    for message in request.messages:
-        texts.put(message.content)
-    meta = RequestMeta(**{**request.model_dump(), "messages": refs})
+
+def opened(
+    request: Request, record_id: str, extra: Mapping[str, Any], keep_text: bool, redact: Redact | None = None
+) -> Event:
+    """The row that says a request arrived; `extra` is the parent's id, the code version and the process.
+
+    `redact` changes every text before its digest is taken. Whose request it is does not enter the row.
+    """
+    texts = Texts(redact)
+    refs = tuple(MessageRef(role=m.role, sha256=texts.put(m.content)) for m in request.messages)
+    meta = RequestMeta(**{**request.model_dump(exclude={"messages", "person"}), "messages": refs})
     body = {
         "request": meta.model_dump(mode="json"),
         "prompt_sha256": refs[request.prompt_index].sha256,
@@ -67,19 +81,34 @@ def closed(
     artifacts: Iterable[Artifact],
     error: str | None,
     keep_text: bool,
+    redact: Redact | None = None,
 ) -> Event:
-    """The row that says how it ended."""
-    texts = Texts()
+    """The row that says how it ended. `redact` as in `opened`."""
+    texts = Texts(redact)
     parts = tuple(parts)
     body = {
         "parts": [_part(part, texts) for part in parts],
-        "answer_sha256": texts.put(answer),
-        "error_sha256": texts.put(error),
+        "answer_sha256": texts.put_if(answer),
+        "error_sha256": texts.put_if(error),
         "artifacts": [artifact_id(artifact) for artifact in artifacts],
     }
     names = dict.fromkeys(part.specialist for part in parts if part.specialist)
     event = _event("closed", record_id, thread_id, status, body, texts, keep_text)
     return event._replace(specialists=f",{','.join(names)}," if names else "")
+
+
+def outcome(given: Outcome, thread_id: str, keep_text: bool, redact: Redact | None = None) -> Event:
+    """The row that says what was learned later; its note is a text."""
+    texts = Texts(redact)
+    body = given.model_dump(mode="json", exclude={"note"})
+    body["note_sha256"] = texts.put(given.note) if given.note else None
+    return _event("outcome", given.record_id, thread_id, "", body, texts, keep_text)
+
+
+def outcome_from(body: Mapping[str, Any], texts: Mapping[str, str]) -> Outcome:
+    """Read an outcome back, with its note as far as that is still kept."""
+    fields = {name: body[name] for name in Outcome.model_fields if name in body}
+    return Outcome.model_validate({"note": texts.get(body.get("note_sha256") or "", ""), **fields})
 
 
 def plain(kind: str, record_id: str, thread_id: str, status: str, body: Mapping[str, Any]) -> Event:
@@ -121,13 +150,16 @@ def part_from(body: Mapping[str, Any], texts: Mapping[str, str]) -> Part:
 def _event(
     kind: str, record_id: str, thread_id: str, status: str, body: dict[str, Any], texts: Texts, keep: bool
 ) -> Event:
-    kept = texts if keep else Texts()
-    return Event(kind, record_id, thread_id, status, canonical({**body, "texts": sorted(kept)}), texts=kept)
+    kept = texts if keep else {}
+    whole = {**body, "texts": sorted(kept)}
+    if texts.changed:
+        whole["redacted"] = sorted(texts.changed)
+    return Event(kind, record_id, thread_id, status, canonical(whole), texts=kept)
 
 
 def _part(part: Part, texts: Texts) -> dict[str, Any]:
-    hops = tuple(_with(hop, answer=None, answer_sha256=texts.put(hop.answer)) for hop in part.hops)
-    digests = {"prompt_sha256": texts.put(part.prompt), "answer_sha256": texts.put(part.answer)}
+    hops = tuple(_with(hop, answer=None, answer_sha256=texts.put_if(hop.answer)) for hop in part.hops)
+    digests = {"prompt_sha256": texts.put_if(part.prompt), "answer_sha256": texts.put_if(part.answer)}
     return _with(part, hops=hops, prompt=None, answer=None, **digests).model_dump(mode="json")
 
 

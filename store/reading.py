@@ -9,9 +9,10 @@ from typing import Any
 
 from sqlalchemy import Connection, RowMapping, select
 
-from .payloads import part_from
+from .payloads import outcome_from, part_from
 from .process import Process, is_gone
-from .records import Artifact, Message, Outcome, Page, Record, RequestMeta
+from .records import Artifact, Message, Page, Record, RequestMeta
+from .retention import Expiry, expiries
 from .tables import artifacts, content, events
 
 Body = dict[str, Any]
@@ -24,10 +25,11 @@ def pages(connection: Connection, record_ids: Sequence[str]) -> list[Page]:
     for row in connection.execute(query).mappings():
         rows[row["record_id"]].append(row)
     bodies = {row["sequence"]: json.loads(row["payload"]) for group in rows.values() for row in group}
+    bare = max(expiries(connection), key=lambda one: one.through, default=None)
     texts = _texts(connection, bodies.values())
     listed = _artifacts(connection, bodies.values())
     return [
-        _page(rows[name], bodies, texts, listed)
+        _page(rows[name], bodies, texts, listed, bare)
         for name in record_ids
         if any(row["kind"] == "opened" for row in rows.get(name, ()))
     ]
@@ -51,16 +53,17 @@ def _page(
     bodies: Mapping[int, Body],
     texts: Mapping[str, str],
     listed: Mapping[str, Artifact],
+    bare: Expiry | None,
 ) -> Page:
     by_kind: dict[str, list[RowMapping]] = defaultdict(list)
     for row in rows:
         by_kind[row["kind"]].append(row)
-    erased = by_kind["erased"][-1] if by_kind["erased"] else None
-    # a text that another record still holds is no longer this record's to show
-    own = {} if erased is not None else texts
     opened = by_kind["opened"][0]
     closed = by_kind["closed"][0] if by_kind["closed"] else None
     start, end = bodies[opened["sequence"]], bodies[closed["sequence"]] if closed is not None else {}
+    gone = _erased(by_kind["erased"], bodies, bare if bare and opened["sequence"] <= bare.through else None)
+    # a text that another record still holds is no longer this record's to show
+    own = {} if gone is not None else texts
     record = _record(opened, closed, start, end, own, listed)
     return Page(
         record=record,
@@ -71,11 +74,21 @@ def _page(
         ),
         prompt=own.get(record.prompt_sha256),
         answer=own.get(record.answer_sha256 or ""),
-        outcomes=tuple(Outcome.model_validate(bodies[row["sequence"]]) for row in by_kind["outcome"]),
-        erased_at=erased["created_at"] if erased is not None else None,
-        erased_reason=bodies[erased["sequence"]]["reason"] if erased is not None else None,
+        outcomes=tuple(outcome_from(bodies[row["sequence"]], own) for row in by_kind["outcome"]),
+        erased_at=gone[0] if gone is not None else None,
+        erased_reason=gone[1] if gone is not None else None,
         orphaned=closed is None and is_gone(Process.model_validate(start["process"])),
+        redacted=any("redacted" in bodies[row["sequence"]] for row in rows),
     )
+
+
+def _erased(
+    rows: Sequence[RowMapping], bodies: Mapping[int, Body], bare: Expiry | None
+) -> tuple[str, str] | None:
+    """When and why the record's texts went: by a row of its own, or by retention."""
+    if rows:
+        return rows[-1]["created_at"], bodies[rows[-1]["sequence"]]["reason"]
+    return (bare.at, bare.reason) if bare is not None else None
 
 
 def _record(

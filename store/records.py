@@ -78,7 +78,8 @@ class Request(Frozen):
     """What somebody asked: the conversation up to and including the prompt, and how to sample the answer.
 
     `temperature` 0 means greedy. `forced_specialist` is the caller's explicit choice, honoured and logged
-    as forced.
+    as forced. `person` is whose request it is, in the caller's own words (a user's id): it is kept apart from
+    the log's rows, so that it can be forgotten.
     """
 
     id: str = Field(default_factory=new_id, min_length=1, max_length=64)
@@ -88,6 +89,7 @@ class Request(Frozen):
     max_tokens: Annotated[int, Field(ge=1)] = 256
     temperature: Annotated[float, Field(ge=0.0)] = 0.0
     seed: int = 0
+    person: Annotated[str, Field(min_length=1, max_length=255)] | None = None
     created_at: Time = Field(default_factory=utc_now)
 
     @property
@@ -346,7 +348,7 @@ class Page(Frozen):
     """A record with its texts, as far as they are still kept, and what was learned later.
 
     `messages` leaves erased turns out. `answer` is None where there was none, or it was erased (see
-    `erased_at`).
+    `erased_at`). `redacted`: a hook changed a text of it before it was written.
     """
 
     record: Record
@@ -357,6 +359,7 @@ class Page(Frozen):
     erased_at: Time | None = None
     erased_reason: str | None = None
     orphaned: bool = False
+    redacted: bool = False
 
 
 class Erasure(Frozen):
@@ -367,6 +370,7 @@ class Erasure(Frozen):
     """
 
     records: tuple[str, ...]
+    threads: tuple[str, ...] = ()
     texts_erased: Count
     texts_shared: Count = 0
     shared_with: tuple[str, ...] = ()

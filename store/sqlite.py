@@ -38,9 +38,13 @@ _TRIGGERS = {
         INSERT INTO content_words(content_words, rowid, text) VALUES ('delete', old.id, old.text); END""",
     "events_keep": """BEFORE UPDATE ON events BEGIN
         SELECT RAISE(ABORT, 'the log is append-only'); END""",
-    "events_stay": """BEFORE DELETE ON events BEGIN
+    # retention writes down how far it takes rows away, then does so
+    "events_stay": """BEFORE DELETE ON events
+        WHEN old.sequence > coalesce((SELECT cast(value AS integer) FROM meta WHERE key = 'pruned'), 0) BEGIN
         SELECT RAISE(ABORT, 'the log is append-only'); END""",
 }
+
+_MERGED_PAGES = 500
 
 
 def prepare_file(path: Path) -> None:
@@ -218,11 +222,17 @@ def matching(query: str) -> Any:
 def scrub(connection: Connection) -> bool:
     """After texts were erased: rewrite the search index and empty the write-ahead log, outside a transaction.
 
-    Returns whether nothing is left; a reader at work keeps the write-ahead log from being emptied.
+    The index is rewritten in small steps, so that writers wait for none of them long. Returns whether nothing
+    is left; a reader at work keeps the write-ahead log from being emptied.
     """
     driver = connection.connection.dbapi_connection
     assert driver is not None
-    driver.execute("INSERT INTO content_words(content_words) VALUES ('optimize')")
+    step = -_MERGED_PAGES  # negative: begin with every segment of the index; positive: go on
+    before = -2
+    while driver.total_changes - before >= 2:
+        before = driver.total_changes
+        driver.execute("INSERT INTO content_words(content_words, rank) VALUES ('merge', ?)", (step,))
+        step = _MERGED_PAGES
     driver.execute("PRAGMA busy_timeout = 500")  # a reader may stay for minutes; do not wait for it
     busy, _, _ = driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
     return not busy

@@ -3,15 +3,18 @@
 `events` is the log itself: append-only, hash-chained, four kinds of row (opened, closed, outcome, erased).
 Every other table serves it: `content` holds the texts by digest, so that they can be erased while the rows
 stand; `content_uses` says which record holds which text; `artifacts` spells out the artifact lists;
-`running` names the records still open and the process that writes them; `meta` holds a few facts about the
-log.
+`running` names the records still open and the process that writes them; `people` says whose record it is,
+where the caller said so; `meta` holds a few facts about the log.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import (
     CheckConstraint,
     Column,
+    Dialect,
     ForeignKey,
     Index,
     Integer,
@@ -19,8 +22,10 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    TypeDecorator,
     text,
 )
+from sqlalchemy.types import TypeEngine
 
 NAMES = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -30,6 +35,35 @@ NAMES = {
     "pk": "pk_%(table_name)s",
 }
 metadata = MetaData(naming_convention=NAMES)
+
+_MARK = "\ufffe"  # no character of any text, so rare enough to write other characters with
+
+
+class AnyText(TypeDecorator[str]):
+    """Text that may hold a NUL, which PostgreSQL refuses: there, it is written as U+FFFE 0 (and U+FFFE as
+    U+FFFE 1), in a column without a limit. The length is a hint for SQLite, which checks none.
+    """
+
+    impl = String
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """TEXT, unless a length is given to a database that does not enforce it."""
+        limited = dialect.name != "postgresql" and self.length is not None
+        return dialect.type_descriptor(String(self.length) if limited else Text())
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> Any:
+        """To the database."""
+        if dialect.name != "postgresql" or value is None:
+            return value
+        return value.replace(_MARK, f"{_MARK}1").replace("\x00", f"{_MARK}0")
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> Any:
+        """From the database."""
+        if dialect.name != "postgresql" or value is None or _MARK not in value:
+            return value
+        return value.replace(f"{_MARK}0", "\x00").replace(f"{_MARK}1", _MARK)
+
 
 meta = Table(
     "meta",
@@ -43,12 +77,12 @@ events = Table(
     metadata,
     Column("sequence", Integer, primary_key=True, autoincrement=False),
     Column("kind", String(16), nullable=False),
-    Column("record_id", String(64), nullable=False),
-    Column("thread_id", String(255), nullable=False),
+    Column("record_id", AnyText(64), nullable=False),
+    Column("thread_id", AnyText(255), nullable=False),
     Column("created_at", String(32), nullable=False),
     Column("status", String(16), nullable=False),
     # `,arithmetic,facts,`: commas on both sides, so that one LIKE finds a whole name
-    Column("specialists", Text, nullable=False),
+    Column("specialists", AnyText(), nullable=False),
     Column("payload", Text, nullable=False),
     Column("prev_hash", String(64), nullable=False, unique=True),
     Column("row_hash", String(64), nullable=False, unique=True),
@@ -67,13 +101,13 @@ content = Table(
     metadata,
     Column("id", Integer, primary_key=True),
     Column("sha256", String(64), nullable=False, unique=True),
-    Column("text", Text, nullable=False),
+    Column("text", AnyText(), nullable=False),
 )
 
 content_uses = Table(
     "content_uses",
     metadata,
-    Column("record_id", String(64), primary_key=True),
+    Column("record_id", AnyText(64), primary_key=True),
     Column("sha256", String(64), ForeignKey("content.sha256", ondelete="CASCADE"), primary_key=True),
 )
 Index(None, content_uses.c.sha256)
@@ -88,10 +122,18 @@ artifacts = Table(
     Column("path", Text, nullable=False),
 )
 
+people = Table(
+    "people",
+    metadata,
+    Column("record_id", AnyText(64), primary_key=True),
+    Column("person", AnyText(), nullable=False),
+)
+Index(None, people.c.person)
+
 running = Table(
     "running",
     metadata,
-    Column("record_id", String(64), primary_key=True),
+    Column("record_id", AnyText(64), primary_key=True),
     Column("host", Text, nullable=False),
     Column("pid", Integer, nullable=False),
     Column("started", Integer),

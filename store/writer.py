@@ -1,15 +1,17 @@
 """One thread that writes, so that many callers share a commit.
 
-Each job runs in its own savepoint of one transaction; all jobs that wait when the thread is free share it,
-and so share one flush to disk. A job's future answers only after that flush.
+All jobs that wait when the thread is free share one transaction, and so one flush to disk. Rows that follow
+each other are linked in memory and written together; any other job runs in a savepoint of its own. A job's
+future answers only after the flush.
 """
 
 from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
+from itertools import groupby
 from typing import Any, NamedTuple, TypeVar
 
 from sqlalchemy import Connection, Engine
@@ -17,17 +19,20 @@ from sqlalchemy.exc import DBAPIError
 
 from .database import Place
 from .errors import StoreClosedError
-from .events import lock_chain
+from .events import Batch, lock_chain
 
 T = TypeVar("T")
-MOST = 64  # jobs that share a commit; more would keep other processes waiting for the lock
+MOST = 256  # jobs that share a commit; more would keep other processes waiting for the lock
 
 
 class Job(NamedTuple):
-    """Work for one transaction, and whom to tell."""
+    """Work for one transaction, and whom to tell. `work` of a row gets a Batch that knows `record_id`; any
+    other work gets the connection.
+    """
 
-    work: Callable[[Connection], Any]
+    work: Callable[[Any], Any]
     future: Future[Any]
+    record_id: str | None = None
 
 
 class Writer:
@@ -48,13 +53,20 @@ class Writer:
 
         The future raises StoreError when they cannot be. Raises StoreClosedError after `close`.
         """
-        future: Future[T] = Future()
-        future.set_running_or_notify_cancel()  # a row once asked for is written, whoever stops waiting for it
+        return self._queue(Job(work, Future()))
+
+    def submit_row(self, record_id: str, work: Callable[[Batch], T]) -> Future[T]:
+        """Like `submit`, for work that only looks up `record_id` and adds rows: many share a statement."""
+        return self._queue(Job(work, Future(), record_id))
+
+    def _queue(self, job: Job) -> Future[Any]:
+        # a row once asked for is written, whoever stops waiting for it
+        job.future.set_running_or_notify_cancel()
         with self._closing:
             if self._closed:
                 raise StoreClosedError(f"the log {self._place.name} is closed; open it again")
-            self._jobs.put(Job(work, future))
-        return future
+            self._jobs.put(job)
+        return job.future
 
     def close(self) -> None:
         """Write what waits, then end the thread. A second call does nothing."""
@@ -96,16 +108,36 @@ class Writer:
         answers: list[tuple[Job, Any]] = []
         with self._connection.begin():
             lock_chain(self._connection)
-            for job in batch:
-                try:
-                    with self._connection.begin_nested():
-                        answers.append((job, job.work(self._connection)))
-                except DBAPIError:
-                    raise  # the database itself failed: nobody's row is safe
-                except Exception as error:  # this job's own fault; its neighbours go on
-                    job.future.set_exception(error)
+            for are_rows, group in groupby(batch, key=lambda job: job.record_id is not None):
+                jobs = list(group)
+                answers += self._together(jobs) if are_rows else self._alone(jobs)
         for job, answer in answers:
             job.future.set_result(answer)
+
+    def _together(self, jobs: list[Job]) -> list[tuple[Job, Any]]:
+        assert self._connection is not None
+        rows = Batch(self._connection, (job.record_id for job in jobs if job.record_id is not None))
+        answers = []
+        for job in jobs:
+            try:
+                answers.append((job, job.work(rows)))
+            except Exception as error:  # this job's own fault; its neighbours go on
+                job.future.set_exception(error)
+        rows.flush()
+        return answers
+
+    def _alone(self, jobs: Iterable[Job]) -> Iterator[tuple[Job, Any]]:
+        assert self._connection is not None
+        for job in jobs:
+            try:
+                with self._connection.begin_nested():
+                    answer = job.work(self._connection)
+            except DBAPIError:
+                raise  # the database itself failed: nobody's row is safe
+            except Exception as error:
+                job.future.set_exception(error)
+            else:
+                yield job, answer
 
     def _disconnect(self, broken: bool = False) -> None:
         if self._connection is not None:

@@ -36,15 +36,30 @@ def log(tmp_path: Path) -> Path:
     return tmp_path / "data" / "log.db"
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Tests of the log run on both databases, save those that look at SQLite's file."""
+    if "where" in metafunc.fixturenames:
+        kinds = ["sqlite"] if "log" in metafunc.fixturenames else ["sqlite", "postgres"]
+        metafunc.parametrize("where", kinds, indirect=True)
+
+
 @pytest.fixture
-def ledger(log: Path) -> Iterator[Ledger]:
-    with Ledger.open(log, code="test") as ledger:
+def where(request: pytest.FixtureRequest) -> str:
+    """An empty place for a log."""
+    if request.param == "postgres":
+        return str(request.getfixturevalue("postgres_place")())
+    return str(request.getfixturevalue("log"))
+
+
+@pytest.fixture
+def ledger(where: str) -> Iterator[Ledger]:
+    with Ledger.open(where, code="test") as ledger:
         yield ledger
 
 
 @pytest.fixture
-def audit(log: Path, ledger: Ledger) -> Iterator[Audit]:
-    with Audit.open(log) as audit:
+def audit(where: str, ledger: Ledger) -> Iterator[Audit]:
+    with Audit.open(where) as audit:
         yield audit
 
 

@@ -120,11 +120,11 @@ def test_a_full_disk(log: Path, ask: Ask) -> None:
 
 
 @pytest.mark.parametrize(
-    "where", ["", ":memory:", "sqlite://", "sqlite:///:memory:", "not a url://", "martian://nobody@mars/log"]
+    "place", ["", ":memory:", "sqlite://", "sqlite:///:memory:", "not a url://", "martian://nobody@mars/log"]
 )
-def test_places_that_cannot_be(where: str) -> None:
+def test_places_that_cannot_be(place: str) -> None:
     with pytest.raises(errors.StorePlaceError):
-        Ledger.open(where)
+        Ledger.open(place)
 
 
 def test_a_password_is_not_printed() -> None:

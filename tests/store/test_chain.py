@@ -1,23 +1,22 @@
 """Planted tampering: whatever is changed behind the program's back, `verify` finds it and names the place."""
 
-import sqlite3
 from collections.abc import Callable
-from contextlib import closing
-from pathlib import Path
 
 import pytest
+from sqlalchemy import RowMapping, select
 
 from pilothouse.store.audit import Audit
 from pilothouse.store.errors import UsageError
 from pilothouse.store.hashes import GENESIS, seal
 from pilothouse.store.ledger import Ledger
 from pilothouse.store.records import Artifact, Outcome, Request
+from pilothouse.store.tables import events
 
 Tamper = Callable[[str], None]
 
 
 @pytest.fixture
-def filled(log: Path, ledger: Ledger, ask: Callable[..., Request], weights: Artifact) -> list[str]:
+def filled(ledger: Ledger, ask: Callable[..., Request], weights: Artifact) -> list[str]:
     """Four records: eight rows, and an outcome as the ninth."""
     names = []
     for number in range(4):
@@ -28,16 +27,23 @@ def filled(log: Path, ledger: Ledger, ask: Callable[..., Request], weights: Arti
 
 
 @pytest.fixture
-def tamper(log: Path) -> Tamper:
-    """Change the file as somebody with SQLite and ill will would: seals off first."""
+def tamper(ledger: Ledger) -> Tamper:
+    """Change the log as somebody with the database and ill will would: seals off first."""
+    on_sqlite = ledger.place.path is not None
 
     def run(statement: str) -> None:
-        with closing(sqlite3.connect(log)) as connection, connection:
+        with ledger._engine.begin() as connection:
             for trigger in ("events_keep", "events_stay"):
-                connection.execute(f"DROP TRIGGER IF EXISTS {trigger}")
-            connection.execute(statement)
+                where = "" if on_sqlite else " ON events"
+                connection.exec_driver_sql(f"DROP TRIGGER IF EXISTS {trigger}{where}")
+            connection.exec_driver_sql(statement)
 
     return run
+
+
+def _rows(audit: Audit) -> list[RowMapping]:
+    with audit._reading() as connection:
+        return list(connection.execute(select(events).order_by(events.c.sequence)).mappings())
 
 
 def test_an_untouched_log_verifies(filled: list[str], audit: Audit) -> None:
@@ -72,14 +78,11 @@ def test_every_changed_field_is_found(
 
 
 def test_a_row_changed_with_its_hash_breaks_the_next_one(
-    filled: list[str], log: Path, audit: Audit, tamper: Tamper
+    filled: list[str], audit: Audit, tamper: Tamper
 ) -> None:
     tamper("UPDATE events SET status = 'failed' WHERE sequence = 4")
-    with closing(sqlite3.connect(log)) as connection, connection:
-        connection.row_factory = sqlite3.Row
-        row = dict(connection.execute("SELECT * FROM events WHERE sequence = 4").fetchone())
-        after = seal(row["prev_hash"], row)
-        connection.execute("UPDATE events SET row_hash = ? WHERE sequence = 4", (after,))
+    row = _rows(audit)[3]
+    tamper(f"UPDATE events SET row_hash = '{seal(row['prev_hash'], row)}' WHERE sequence = 4")
     broken = audit.verify().broken
     assert broken is not None
     assert broken.sequence == 5
@@ -142,20 +145,16 @@ def test_rows_cut_off_the_end_need_a_noted_tip(filled: list[str], audit: Audit, 
 
 
 def test_a_chain_rebuilt_from_its_start_needs_a_noted_tip(
-    filled: list[str], log: Path, audit: Audit, tamper: Tamper
+    filled: list[str], audit: Audit, tamper: Tamper
 ) -> None:
     tip = audit.verify().tip
     tamper("UPDATE events SET status = 'failed' WHERE sequence = 2")
-    with closing(sqlite3.connect(log)) as connection, connection:
-        connection.row_factory = sqlite3.Row
-        before = GENESIS
-        for row in connection.execute("SELECT * FROM events ORDER BY sequence").fetchall():
-            after = seal(before, dict(row))
-            connection.execute(
-                "UPDATE events SET prev_hash = ?, row_hash = ? WHERE sequence = ?",
-                (before, after, row["sequence"]),
-            )
-            before = after
+    before = GENESIS
+    for row in _rows(audit):
+        after = seal(before, row)
+        place = f"WHERE sequence = {row['sequence']}"
+        tamper(f"UPDATE events SET prev_hash = '{before}', row_hash = '{after}' {place}")
+        before = after
     assert audit.verify().ok
     broken = audit.verify(tip).broken
     assert broken is not None

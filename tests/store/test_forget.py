@@ -87,7 +87,7 @@ def test_forgetting_what_is_not_there_is_an_error(ledger: Ledger, ask: Ask) -> N
         ledger.forget()
 
 
-def test_a_busy_reader_is_told(ledger: Ledger, audit: Audit, ask: Ask) -> None:
+def test_a_busy_reader_is_told(log: Path, ledger: Ledger, audit: Audit, ask: Ask) -> None:
     record_id = ledger.begin(ask("hello"))
     reader = audit.pages()
     next(reader)

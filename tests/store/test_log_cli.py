@@ -183,7 +183,7 @@ def test_faults_are_one_sentence_and_a_code(
 def test_forgetting(record: str, run: Run, ledger: Ledger) -> None:
     done = run("forget", record, "--yes", "--reason", "by request")
     assert (done.exit_code, done.stderr) == (0, "")
-    assert "5 texts of 1 records erased" in done.stdout
+    assert "6 texts of 1 records erased" in done.stdout
     page = run("show", record).stdout
     assert ": by request" in page
     assert "12 + 5" not in page
