@@ -6,12 +6,11 @@ latents beside the pre-activations, so that only k groups of each row are read a
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
+from triton.language import tensor as Arg
 
 from .dispatch import precision
 
@@ -19,8 +18,8 @@ GROUP = 16
 
 
 def _encode(
-    x: Any, w: Any, bias: Any, threshold: Any, out: Any, tops: Any,
-    rows: Any, width: Any, latents: Any, xs0: Any, xs1: Any, ws0: Any, ws1: Any,
+    x: Arg, w: Arg, bias: Arg, threshold: Arg, out: Arg, tops: Arg,
+    rows: Arg, width: Arg, latents: Arg, xs0: Arg, xs1: Arg, ws0: Arg, ws1: Arg,
     jump: tl.constexpr, group: tl.constexpr, precise: tl.constexpr,
     br: tl.constexpr, bs: tl.constexpr, bd: tl.constexpr,
 ) -> None:  # fmt: skip
@@ -59,8 +58,8 @@ def _encode(
 
 
 def _decode(
-    values: Any, indices: Any, w: Any, bias: Any, out: Any, width: Any, latents: Any,
-    vs0: Any, vs1: Any, is0: Any, is1: Any, ws0: Any, ws1: Any, k: Any, bd: tl.constexpr,
+    values: Arg, indices: Arg, w: Arg, bias: Arg, out: Arg, width: Arg, latents: Arg,
+    vs0: Arg, vs1: Arg, is0: Arg, is1: Arg, ws0: Arg, ws1: Arg, k: Arg, bd: tl.constexpr,
 ) -> None:  # fmt: skip
     """out[b] = bias + sum_i values[b,i] w[indices[b,i]] for one row and one block of columns."""
     row = tl.program_id(0).to(tl.int64)

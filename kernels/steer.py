@@ -2,7 +2,8 @@
 
 Tables are written in place and never replaced, so a compiled graph or a captured one keeps pointing at
 them; a step only refills a small row index. The forms are those that serving engines use (an additive
-vector, a projection) and the clamp of one feature of a sparse autoencoder.
+vector, a projection) and the clamp of one feature of a sparse autoencoder; products of low rank are in
+`lowrank`. A row may hang on a gate that a probe opens inside the forward pass (`gates`).
 """
 
 from __future__ import annotations
@@ -12,6 +13,10 @@ from typing import Final
 
 import torch
 from torch import Tensor
+
+from .checks import FLOATS, INDEX, expect, own_memory, same_dtype
+from .dispatch import Backend, choose
+from .gates import Gates, allowed
 
 NONE: Final = 0
 ADD: Final = 1
@@ -27,7 +32,9 @@ class SteerTables:
 
     vector [R,D]: the direction that is added, in proportion to the amount (unit length for `project_out`
     and `scale`). reader [R,D], reader_bias [R], reader_threshold [R]: what measures x; the feature's encoder
-    for `clamp_feature`. coefficient [R]; kind [R], one of `KINDS`. All float32 but kind (int64).
+    for `clamp_feature`. coefficient [R]; kind [R], one of `KINDS`. relative [R]: 1 where the coefficient
+    counts lengths |x| of the token's own state. keep_norm [R]: 1 where the result is brought back to |x|.
+    gate [R]: the probe of `Gates` that this row waits for; 0 none. All float32 but kind and gate (int64).
     """
 
     vector: Tensor
@@ -36,6 +43,9 @@ class SteerTables:
     reader_threshold: Tensor
     coefficient: Tensor
     kind: Tensor
+    relative: Tensor
+    keep_norm: Tensor
+    gate: Tensor
 
     @classmethod
     def empty(cls, rows: int, width: int, device: torch.device | str = "cpu") -> SteerTables:
@@ -43,11 +53,20 @@ class SteerTables:
         if rows < 1 or width < 1:
             raise ValueError(f"tables of {rows} rows and width {width}: both must be at least 1")
 
-        def zeros(*shape: int) -> Tensor:
-            return torch.zeros(*shape, device=device)
+        def zeros(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+            return torch.zeros(*shape, device=device, dtype=dtype)
 
-        matrices, columns = (zeros(rows, width), zeros(rows, width)), (zeros(rows), zeros(rows), zeros(rows))
-        return cls(*matrices, *columns, torch.zeros(rows, dtype=torch.long, device=device))
+        return cls(
+            vector=zeros(rows, width),
+            reader=zeros(rows, width),
+            reader_bias=zeros(rows),
+            reader_threshold=zeros(rows),
+            coefficient=zeros(rows),
+            kind=zeros(rows, dtype=torch.long),
+            relative=zeros(rows),
+            keep_norm=zeros(rows),
+            gate=zeros(rows, dtype=torch.long),
+        )
 
     def put(
         self,
@@ -58,13 +77,20 @@ class SteerTables:
         reader: Tensor | None = None,
         reader_bias: float = 0.0,
         reader_threshold: float = 0.0,
+        relative: bool = False,
+        keep_norm: bool = False,
+        gate: int = 0,
     ) -> None:
         """Write an intervention into `row`, in place.
 
         With v the vector [D] and c the coefficient: `add` x + c v; `project_out` x - c (x.u) u with
         u = v/|v|; `scale` multiplies the part of x along u by c; `clamp_feature` x + (c - a) v, where
-        a = JumpReLU(x.reader + reader_bias) is the feature's activation now. Raises ValueError for row 0, an
-        unknown kind, a wrong width, numbers that are not finite, and a zero vector.
+        a = JumpReLU(x.reader + reader_bias) is the feature's activation now. `relative` makes `add`
+        x + c |x| u; `keep_norm` rescales any result to length |x|; `gate` names the probe of `Gates` that
+        lets it act.
+
+        Raises ValueError for row 0, an unknown kind, a wrong width, numbers that are not finite, a zero
+        vector, a relative kind other than `add`, and a negative gate.
         """
         width = self.vector.shape[1]
         if not 0 < row < self.vector.shape[0]:
@@ -75,14 +101,19 @@ class SteerTables:
             raise ValueError(f"steering kind {kind!r} is unknown; it is one of {', '.join(KINDS)}")
         if kind == "clamp_feature" and reader is None:
             raise ValueError("clamp_feature needs the feature's encoder as reader; give it")
+        if (relative and kind != "add") or gate < 0:
+            raise ValueError(
+                f"{kind} with relative={relative}, gate={gate}: only add counts in lengths of x, and a gate "
+                "is 0 (none) or the number of a probe"
+            )
         _check_vector("vector", vector, width)
         direction = vector.float()
-        if kind in ("project_out", "scale"):
+        if relative or kind in ("project_out", "scale"):
             direction = direction / direction.norm()
         measure = direction if reader is None else _check_vector("reader", reader, width).float()
         for table, value in zip(
-            (self.coefficient, self.reader_bias, self.reader_threshold, self.kind),
-            (coefficient, reader_bias, reader_threshold, KINDS[kind]),
+            (*self._columns(), self.kind, self.gate),
+            (coefficient, reader_bias, reader_threshold, relative, keep_norm, KINDS[kind], gate),
             strict=True,
         ):
             table[row] = value
@@ -91,9 +122,12 @@ class SteerTables:
 
     def clear(self, row: int) -> None:
         """Make `row` untouched again."""
-        for table in (self.vector, self.reader, self.reader_bias, self.reader_threshold, self.coefficient):
+        for table in (self.vector, self.reader, *self._columns(), self.kind, self.gate):
             table[row] = 0
-        self.kind[row] = NONE
+
+    def _columns(self) -> tuple[Tensor, ...]:
+        """The float32 tables [R], in the order in which `put` fills them."""
+        return self.coefficient, self.reader_bias, self.reader_threshold, self.relative, self.keep_norm
 
 
 def _check_vector(name: str, x: Tensor, width: int) -> Tensor:
@@ -108,28 +142,114 @@ def _check_vector(name: str, x: Tensor, width: int) -> Tensor:
 
 def amounts(x: Tensor, tables: SteerTables, rows: Tensor) -> Tensor:
     """Return how much of its row's vector each token gets: x [N,D], rows [N] -> [N], float32."""
-    measured = (x.float() * tables.reader[rows]).sum(-1) + tables.reader_bias[rows]
+    state = x.float()
+    measured = (state * tables.reader[rows]).sum(-1) + tables.reader_bias[rows]
     coefficient, kind = tables.coefficient[rows], tables.kind[rows]
+    unit = torch.where(tables.relative[rows] > 0, state.norm(dim=-1), torch.ones_like(measured))
     active = torch.where(measured > tables.reader_threshold[rows], measured, torch.zeros_like(measured))
-    amount = torch.where(kind == ADD, coefficient, torch.zeros_like(measured))
+    amount = torch.where(kind == ADD, coefficient * unit, torch.zeros_like(measured))
     amount = torch.where(kind == PROJECT_OUT, -coefficient * measured, amount)
     amount = torch.where(kind == SCALE, (coefficient - 1) * measured, amount)
     return torch.where(kind == CLAMP_FEATURE, coefficient - active, amount)
 
 
-def steer(x: Tensor, tables: SteerTables, rows: Tensor) -> Tensor:
+def steer(
+    x: Tensor,
+    tables: SteerTables,
+    rows: Tensor,
+    gates: Gates | None = None,
+    slots: Tensor | None = None,
+    stream: Tensor | None = None,
+    backend: Backend = "auto",
+) -> Tensor:
     """Steer each token by its row: x [N,D], rows [N] int64 -> [N,D] in x's type.
 
     Tokens whose row is 0 come back bit-equal, whatever they hold (NaN included). The amount is computed in
-    float32. Raises ValueError when shapes do not fit. No data-dependent shape: it compiles and captures.
+    float32. With `gates`, a row acts only while its gate of the token's request `slots` [N] int64 is open.
+    `stream` [N,D] is the state that readers and norms see where x is only a part of it (engines that carry
+    the residual apart). Raises ValueError when shapes or types do not fit. A row or slot outside its table
+    is an error on a CPU; on a GPU the caller vouches for it. No data-dependent shape in `plain` and
+    `triton`: they compile and capture.
     """
+    path = _checked(x, tables, rows, gates, slots, stream, backend)
+    if path == "triton":
+        from . import steer_triton
+
+        return steer_triton.steer(x, tables, rows, gates, slots, stream, torch.empty_like(x))
+    rows = allowed(rows, tables.gate, gates, slots)
+    if path == "plain":
+        return torch.where((rows > 0)[:, None], _moved(x, tables, rows, stream), x)
+    return _write(x.clone(), tables, rows, stream)
+
+
+def steer_(
+    x: Tensor,
+    tables: SteerTables,
+    rows: Tensor,
+    gates: Gates | None = None,
+    slots: Tensor | None = None,
+    stream: Tensor | None = None,
+    backend: Backend = "auto",
+) -> Tensor:
+    """Steer as `steer` does, in place; return x. Tokens at rest are not even read on a CPU.
+
+    Raises ValueError as `steer` does, and when rows of x share memory.
+    """
+    own_memory("x", x)
+    path = _checked(x, tables, rows, gates, slots, stream, backend)
+    if path == "triton":
+        from . import steer_triton
+
+        return steer_triton.steer(x, tables, rows, gates, slots, stream, x)
+    rows = allowed(rows, tables.gate, gates, slots)
+    if path == "plain":
+        return x.copy_(torch.where((rows > 0)[:, None], _moved(x, tables, rows, stream), x))
+    return _write(x, tables, rows, stream)
+
+
+def _checked(
+    x: Tensor,
+    tables: SteerTables,
+    rows: Tensor,
+    gates: Gates | None,
+    slots: Tensor | None,
+    stream: Tensor | None,
+    backend: Backend,
+) -> str:
     if x.ndim != 2 or rows.shape != x.shape[:1] or x.shape[1] != tables.vector.shape[1]:
         raise ValueError(
             f"steer got x {list(x.shape)} and rows {list(rows.shape)}; x is [N,{tables.vector.shape[1]}] and "
             "rows [N]; flatten batch and tokens first"
         )
-    delta = amounts(x, tables, rows)[:, None] * tables.vector[rows]
-    return torch.where((rows > 0)[:, None], (x.float() + delta).to(x.dtype), x)
+    expect("rows", rows, x.shape[:1], INDEX)
+    expect("x", x, ("N", "D"), FLOATS)
+    given = [x, rows, tables.vector]
+    if (gates is None) != (slots is None):
+        raise ValueError("steer got gates without slots, or slots without gates; give both or neither")
+    if slots is not None:
+        given.append(expect("slots", slots, rows.shape, INDEX, "one slot a token"))
+    if stream is not None:
+        same_dtype(x=x, stream=stream)
+        given.append(expect("stream", stream, x.shape))
+    return choose(backend, *given, traceable=False)
+
+
+def _moved(x: Tensor, tables: SteerTables, rows: Tensor, stream: Tensor | None) -> Tensor:
+    """Steer every token, [N,D] in x's type; what it gives for row 0 is not used."""
+    state = (x if stream is None else stream).float()
+    target = state + amounts(state, tables, rows)[:, None] * tables.vector[rows]
+    length, now = state.norm(dim=-1), target.norm(dim=-1)
+    kept = (tables.keep_norm[rows] > 0) & (now > 0)
+    target = target * torch.where(kept, length / now, torch.ones_like(now))[:, None]
+    return (target if stream is None else x.float() + (target - state)).to(x.dtype)
+
+
+def _write(x: Tensor, tables: SteerTables, rows: Tensor, stream: Tensor | None) -> Tensor:
+    """Steer only the tokens with a row, in place."""
+    at = rows.nonzero()[:, 0]
+    if at.numel():
+        x[at] = _moved(x[at], tables, rows[at], None if stream is None else stream[at])
+    return x
 
 
 def gated(rows: Tensor, x: Tensor, weight: Tensor, bias: float, threshold: float) -> Tensor:
