@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Engine, Select, and_, func, or_, select
 from .compare import Difference, differences
 from .database import HEAD, PATIENCE, Place, ensure_schema, matching, revision
 from .errors import NotFoundError, UsageError
+from .events import tip as last_row
 from .printable import json_text
 from .reading import pages
 from .records import Count, Frozen, Page, Probability, Status, Time
@@ -162,6 +163,12 @@ class Audit:
         known = Tip.read(tip) if tip is not None else None
         with self._reading() as connection:
             return verify(connection, known)
+
+    def tip(self) -> Tip:
+        """The last row's place and hash, unchecked: one look-up."""
+        with self._reading() as connection:
+            sequence, row_hash = last_row(connection)
+        return Tip(sequence=sequence, row_hash=row_hash)
 
     def export(self, out: TextIO, wanted: Filter | None = None, *, texts: bool = True) -> int:
         """Write one JSON object a line, oldest record first; return how many. `texts` off leaves prompts

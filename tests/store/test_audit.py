@@ -106,6 +106,12 @@ def test_last_of_an_empty_log(ledger: Ledger, audit: Audit) -> None:
     assert audit.stats().records == 0
 
 
+def test_the_tip_is_the_last_row(ledger: Ledger, audit: Audit, ask: Ask) -> None:
+    assert str(audit.tip()) == f"0:{'0' * 64}"
+    ledger.begin(ask("What is 2 + 2?"))
+    assert str(audit.tip()) == audit.verify().tip
+
+
 def test_a_thread_reads_in_order(filled: dict[str, str], audit: Audit) -> None:
     assert [page.prompt for page in audit.thread("thread-a")] == [
         "What is 2 + 2?",
