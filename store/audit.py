@@ -18,7 +18,7 @@ from .printable import json_text
 from .reading import pages
 from .records import Count, Frozen, Page, Probability, Status, Time
 from .stats import Stats, count
-from .tables import content, content_uses, events
+from .tables import content, content_uses, events, people
 from .verify import Tip, Verification, verify
 
 CHUNK = 200  # pages read at once
@@ -37,6 +37,7 @@ class Filter(Frozen):
     status: Status | None = None
     specialist: str | None = None
     thread: str | None = None
+    person: str | None = None
     since: Time | None = None
     until: Time | None = None
     text: str | None = None
@@ -98,7 +99,7 @@ class Audit:
     ) -> list[Page]:
         """Like `summaries`, the whole pages."""
         query = _matching_records(wanted or Filter()).order_by(opened.c.sequence.desc()).limit(limit)
-        with self._reading() as connection:
+        with self.reading() as connection:
             if before is not None:
                 start = select(events.c.sequence).where(
                     events.c.record_id == before, events.c.kind == "opened"
@@ -114,19 +115,19 @@ class Audit:
 
         Raises NotFoundError when nothing is meant, UsageError when it could mean several.
         """
-        with self._reading() as connection:
+        with self.reading() as connection:
             return _resolve(connection, name, self.place.name)
 
     def page(self, name: str) -> Page:
         """The record that `name` means (see `resolve`), with its texts and outcomes."""
-        with self._reading() as connection:
+        with self.reading() as connection:
             return pages(connection, [_resolve(connection, name, self.place.name)])[0]
 
     def pages(self, wanted: Filter | None = None) -> Iterator[Page]:
         """Every record that fits, oldest first, all from one state of the log; holds a few hundred at a
         time.
         """
-        with self._reading() as connection:
+        with self.reading() as connection:
             query = _matching_records(wanted or Filter()).add_columns(opened.c.sequence)
             if wanted is not None and wanted.text:
                 query = query.where(_holding(connection, wanted.text))
@@ -152,7 +153,7 @@ class Audit:
 
     def stats(self, wanted: Filter | None = None) -> Stats:
         """Counts over the records that fit."""
-        with self._reading() as connection:
+        with self.reading() as connection:
             size = self.place.size(connection)
         return count(self.pages(wanted), size)
 
@@ -161,12 +162,12 @@ class Audit:
         holds it.
         """
         known = Tip.read(tip) if tip is not None else None
-        with self._reading() as connection:
+        with self.reading() as connection:
             return verify(connection, known)
 
     def tip(self) -> Tip:
         """The last row's place and hash, unchecked: one look-up."""
-        with self._reading() as connection:
+        with self.reading() as connection:
             sequence, row_hash = last_row(connection)
         return Tip(sequence=sequence, row_hash=row_hash)
 
@@ -186,7 +187,8 @@ class Audit:
         self._engine.dispose()
 
     @contextlib.contextmanager
-    def _reading(self) -> Iterator[Connection]:
+    def reading(self) -> Iterator[Connection]:
+        """A connection that sees one unchanging state of the log."""
         with self.place.plainly(), self._engine.connect() as connection:
             yield connection
 
@@ -245,6 +247,9 @@ def _matching_records(wanted: Filter) -> Select[Any]:
         query = query.where(closed.c.specialists.contains(f",{wanted.specialist},", autoescape=True))
     if wanted.thread is not None:
         query = query.where(opened.c.thread_id == wanted.thread)
+    if wanted.person is not None:
+        theirs = select(people.c.record_id).where(people.c.person == wanted.person)
+        query = query.where(opened.c.record_id.in_(theirs))
     if wanted.since is not None:
         query = query.where(opened.c.created_at >= wanted.since)
     if wanted.until is not None:

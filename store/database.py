@@ -72,6 +72,11 @@ class Place:
         """The path, or the URL without its password."""
         return str(self.path or make_url(self.url).render_as_string(hide_password=True))
 
+    @property
+    def where(self) -> str:
+        """What `of` reads back as this place: the path, or the URL with its password. Not fit to print."""
+        return str(self.path or self.url)
+
     def writing_engine(self) -> Engine:
         """An engine for the one writer; makes the file when there is none."""
         if self.path is None:

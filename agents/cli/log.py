@@ -1,18 +1,19 @@
-"""`pilothouse log`: list, show, compare, count, verify, export and forget what the log holds."""
+"""`pilothouse log`: list, show, compare, count and verify what the log holds; other verbs join here."""
 
 from __future__ import annotations
 
-import contextlib
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ...store.errors import UsageError, VerifyError
+from ...store.errors import VerifyError
 from ...store.printable import one_line, visible
 from ...store.records import Frozen
+from .exporting import export
+from .keeping import noted_tip, register
 from .logs import (
     Json,
     Log,
@@ -87,7 +88,13 @@ def verify(
     as_json: Json = False,
     tip: Annotated[
         str | None,
-        typer.Option(metavar="SEQUENCE:HASH", help="A tip noted earlier, which must still be there."),
+        typer.Option(
+            metavar="SEQUENCE:HASH",
+            help="A tip noted earlier (or a file of a signed one): must still be there.",
+        ),
+    ] = None,
+    public_key: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The signed tip must be of this key's holder.")
     ] = None,
 ) -> None:
     """Recompute the hash chain; exit 4 and name the first broken row if the log was changed.
@@ -95,12 +102,14 @@ def verify(
     The chain shows changes against a tip that was kept elsewhere: note the tip this prints, and give it to
     --tip.
     """
+    known = noted_tip(tip, public_key)
     with opened(log) as audit:
-        found = audit.verify(tip)
+        found = audit.verify(known)
         if as_json:
             print_json(found.model_dump(mode="json"))
         elif found.broken is None:
-            typer.echo(f"ok: {found.rows} rows, {found.records} records, {found.texts} texts")
+            gone = f" (the first {found.pruned} let go by retention)" if found.pruned else ""
+            typer.echo(f"ok: {found.rows} rows{gone}, {found.records} records, {found.texts} texts")
             typer.echo(f"tip: {found.tip}")
         if found.broken is not None:
             row = f"row {found.broken.sequence}" if found.broken.sequence is not None else "the log"
@@ -109,28 +118,6 @@ def verify(
                 f"{audit.place.name}: {row}{record} is broken: {found.broken.reason}; see a copy, "
                 "and trust nothing from that row on"
             )
-
-
-@app.command()
-def export(
-    log: Log = None,
-    as_json: Annotated[bool, typer.Option("--json", help="JSON Lines, as always.")] = False,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="A file; else standard output.")] = None,
-    no_texts: Annotated[bool, typer.Option("--no-texts", help="Leave prompts and answers out.")] = False,
-    status: StatusOption = None,
-    specialist: Specialist = None,
-    thread: Thread = None,
-    since: Since = None,
-    until: Until = None,
-    text: Text = None,
-) -> None:
-    """Write the records as JSON Lines, oldest first."""
-    del as_json
-    with opened(log) as audit, _output(out) as stream:
-        wanted = filter_of(status, specialist, thread, since, until, text)
-        written = audit.export(stream, wanted, texts=not no_texts)
-    if out is not None:
-        typer.echo(f"{written} records written to {out}", err=True)
 
 
 @app.command()
@@ -185,69 +172,8 @@ def diff(
 
 
 app.command()(replay)
-
-
-@app.command()
-def forget(
-    name: Annotated[
-        str | None, typer.Argument(metavar="[ID]", help="A record: id, part of it, 'last'.")
-    ] = None,
-    log: Log = None,
-    as_json: Json = False,
-    thread: Annotated[str | None, typer.Option(help="Every record of this conversation.")] = None,
-    reason: Annotated[str, typer.Option(help="Written in the log.")] = "asked for on the command line",
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
-) -> None:
-    """Erase the texts of a record or a conversation. The decision rows stay, and so does the chain.
-
-    What the conversation itself remembers is erased too, so it starts afresh.
-    """
-    with opened(log) as audit:
-        record = audit.resolve(name) if name is not None else None
-        conversation = audit.page(record).record.thread_id if record is not None else thread
-        place = str(audit.place.path or audit.place.url)
-        _confirm(f"record {record}" if record is not None else f"thread {thread}", yes)
-        from ...store.ledger import Ledger
-
-        with Ledger.open(place) as ledger:
-            erased = ledger.forget(record_id=record, thread_id=thread, reason=reason)
-        if conversation is not None:  # what a conversation remembers holds the same texts
-            from ..forgetting import forget_thread
-
-            forget_thread(conversation)
-    if as_json:
-        print_json(erased.model_dump(mode="json"))
-        return
-    typer.echo(f"{erased.texts_erased} texts of {len(erased.records)} records erased")
-    if erased.texts_shared:
-        kept = ", ".join(erased.shared_with)
-        typer.echo(f"{erased.texts_shared} texts stay, because other records hold them too: {kept}")
-    if not erased.scrubbed:
-        typer.echo("a reader is at work: old copies leave the write-ahead log when it ends", err=True)
-
-
-@contextlib.contextmanager
-def _output(path: Path | None) -> Iterator[Any]:
-    if path is None:
-        yield sys.stdout
-        return
-    try:
-        with path.open("w", encoding="utf-8") as stream:
-            yield stream
-    except OSError as error:
-        raise UsageError(
-            f"{path} cannot be written: {error.strerror}; name another file with --out"
-        ) from error
-
-
-def _confirm(what: str, yes: bool) -> None:
-    """Ask before erasing. Raises UsageError where nobody can be asked."""
-    if yes:
-        return
-    if not sys.stdin.isatty():
-        raise UsageError(f"erasing the texts of {what} cannot be undone; say --yes where nobody can be asked")
-    if not typer.confirm(f"Erase the texts of {what}? This cannot be undone", err=True):
-        raise UsageError("nothing was erased")
+app.command()(export)
+register(app)
 
 
 def _cells(row: Summary) -> tuple[str, ...]:

@@ -29,7 +29,14 @@ Since = Annotated[
 Until = Annotated[str | None, typer.Option(metavar="TIME", help="Before then.")]
 Text = Annotated[str | None, typer.Option(metavar="WORDS", help="Only records with all these words (word*).")]
 
-UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+UNITS = {
+    "s": timedelta(seconds=1),
+    "m": timedelta(minutes=1),
+    "h": timedelta(hours=1),
+    "d": timedelta(days=1),
+    "w": timedelta(weeks=1),
+    "y": timedelta(days=365),
+}
 
 
 def opened(log: str | None) -> Audit:
@@ -64,10 +71,10 @@ def moment(text: str | None) -> str | None:
     """Read a time (without a zone: local), or an age such as 7d."""
     if text is None:
         return None
-    age = re.fullmatch(r"(\d+)([smhdw])", text)
+    age = re.fullmatch(r"(\d+)([smhdwy])", text)
     try:
         if age is not None:
-            ago = timedelta(**{UNITS[age[2]]: int(age[1])})
+            ago = int(age[1]) * UNITS[age[2]]
             return normal_time((datetime.now(UTC) - ago).isoformat())
         return normal_time(datetime.fromisoformat(text).astimezone().isoformat())
     except (ValueError, OverflowError) as error:

@@ -42,7 +42,7 @@ def tamper(ledger: Ledger) -> Tamper:
 
 
 def _rows(audit: Audit) -> list[RowMapping]:
-    with audit._reading() as connection:
+    with audit.reading() as connection:
         return list(connection.execute(select(events).order_by(events.c.sequence)).mappings())
 
 
