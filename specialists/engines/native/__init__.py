@@ -1,0 +1,1 @@
+"""Pilothouse: the native CPU engine, our own decoder in C++."""

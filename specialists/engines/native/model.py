@@ -1,0 +1,324 @@
+"""One decoder in the native engine: its weights, sequences, adapters and plans, and the step over many
+sequences.
+"""
+
+from __future__ import annotations
+
+import ctypes as C
+import os
+import weakref
+from collections.abc import Sequence as Many
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+
+from ...adapters import Adapter
+from ...leanconfig import LeanConfig, NotLean
+from ...weights import AdapterFileError, read_json
+from . import library as lib
+from .weights import Precision, Stored, read_stored
+
+MAPS: Final = {
+    "self_attn.q_proj": lib.Q,
+    "self_attn.k_proj": lib.K,
+    "self_attn.v_proj": lib.V,
+    "self_attn.o_proj": lib.O,
+    "mlp.gate_proj": lib.GATE,
+    "mlp.up_proj": lib.UP,
+    "mlp.down_proj": lib.DOWN,
+}
+NORMS: Final = {
+    "input_layernorm": lib.NORM_INPUT,
+    "post_attention_layernorm": lib.NORM_POST,
+    "self_attn.q_norm": lib.NORM_Q,
+    "self_attn.k_norm": lib.NORM_K,
+}
+ROWS: Final = 256
+CACHE: Final = 1 << 31
+
+
+class Context:
+    """The engine's threads and the instruction set they use; models that share one take turns."""
+
+    def __init__(self, threads: int | None = None, kernels: str = "auto") -> None:
+        """`threads` None: as many as this process may use, at most what torch would."""
+        self.threads = threads or max(1, min(len(os.sched_getaffinity(0)), torch.get_num_threads()))
+        native = lib.library()
+        self.handle = native.ph_context_new(self.threads, kernels.encode())
+        if not self.handle:
+            raise ValueError(f"{native.ph_error().decode()}: kernels {kernels!r}, usable are {lib.kernels()}")
+        weakref.finalize(self, native.ph_context_free, self.handle)
+
+    @property
+    def kernels(self) -> str:
+        """The instruction set in use."""
+        return str(lib.library().ph_context_kernels(self.handle).decode())
+
+
+class Numbered:
+    """Something of a model that has a number there, and is freed when nobody holds it any more."""
+
+    def __init__(self, model: NativeModel, number: int, free: str) -> None:
+        self.model, self.number = model, number
+        # The finalizer holds the model: its memory goes last.
+        self._free = weakref.finalize(self, _free, model, free, number)
+        self._free.atexit = False
+
+
+def _free(model: NativeModel, function: str, number: int) -> None:
+    getattr(lib.library(), function)(model.handle, number)
+
+
+class Sequence(Numbered):
+    """The keys and values of some tokens; `length` counts them."""
+
+    length: int = 0
+
+    def fork(self, tokens: int) -> Sequence:
+        """Return a sequence that begins with the first `tokens` of this one; what both hold is shared.
+
+        Raises:
+            MemoryError: the cache has no room.
+        """
+        number = C.c_int32()
+        code = lib.library().ph_sequence_fork(self.model.handle, self.number, tokens, C.byref(number))
+        lib.check(code)
+        twin = Sequence(self.model, number.value, "ph_sequence_free")
+        twin.length = tokens
+        return twin
+
+
+@dataclass(eq=False)
+class Run:
+    """Consecutive tokens of one sequence in one step: what acts on them, what to report, what came back.
+
+    `targets` are the tokens whose log-probabilities are wanted, one after each token. After the step
+    `logprobs` [count], `states` {layer: [count, D]} and `readings` [count, heads] hold what was asked for,
+    `token`, `logprob` and `normaliser` the likeliest next token, its log-probability, and the log of the sum
+    of exponentials; `logits` [V] those after the last token. `status` is `library.OK` or why it failed.
+    """
+
+    sequence: Sequence
+    tokens: Many[int]
+    adapter: Numbered | None = None
+    plan: Plan | None = None
+    generation: bool = False
+    draw: bool = False
+    want_logits: bool = False
+    targets: Many[int] | None = None
+    taps: Many[int] = ()
+    taps_steered: bool = True
+    status: int = 0
+    token: int = -1
+    logprob: float = 0.0
+    normaliser: float = 0.0
+    logits: Tensor | None = None
+    logprobs: Tensor | None = None
+    states: dict[int, Tensor] = field(default_factory=dict)
+    readings: Tensor | None = None
+
+
+class Plan(Numbered):
+    """Steering vectors and heads of one request; `heads` counts the heads."""
+
+    heads: int = 0
+
+
+class NativeModel:
+    """A decoder of the kinds that `LeanConfig` reads, in the native engine."""
+
+    def __init__(
+        self,
+        context: Context,
+        folder: Path,
+        precision: Precision = lambda name: None,
+        group: int = 64,
+        parts: int = 2,
+        cache_bytes: int = CACHE,
+        rows: int = ROWS,
+    ) -> None:
+        """Read a Hugging Face folder. `precision` names the bits of each weight (None: as stored), `group`
+        how many columns share a scale. `parts` 2 quantizes activations to 15 bits, 1 to 8, where weights are
+        quantized. `rows` is the most tokens of one step.
+
+        Raises:
+            NotLean: it is no decoder of a kind that is run here.
+            WeightsError: its files are missing, pickled, truncated or damaged.
+        """
+        self.context, self.config = context, LeanConfig.read(read_json(folder / "config.json"))
+        config, self.rows = self.config, rows
+        shape = lib.Shape(
+            vocabulary=config.vocab_size,
+            width=config.hidden_size,
+            inner=config.intermediate_size,
+            layers=config.num_hidden_layers,
+            heads=config.num_attention_heads,
+            groups=config.num_key_value_heads,
+            head_size=config.head_dim,
+            context=config.max_position_embeddings,
+            rows=rows,
+            parts=parts,
+            epsilon=config.rms_norm_eps,
+            cache_bytes=cache_bytes,
+        )
+        steps = torch.arange(0, config.head_dim, 2, dtype=torch.float) / config.head_dim
+        frequencies = 1.0 / config.rope_theta**steps
+        native = lib.library()
+        self.handle = native.ph_model_new(context.handle, C.byref(shape), frequencies.data_ptr())
+        if not self.handle:
+            raise NotLean(f"{folder} cannot be run natively: {native.ph_error().decode()}")
+        # Freed when no sequence, adapter or plan is left either: they hold the model.
+        weakref.finalize(self, _free_model, native, self.handle, context)
+        self._load(read_stored(folder, precision, group), folder)
+
+    # -- weights -------------------------------------------------------------------------------------------
+
+    def _load(self, tensors: dict[str, Stored | Tensor], folder: Path) -> None:
+        native = lib.library()
+        try:
+            self._matrix(-1, lib.EMBED, tensors, "model.embed_tokens")
+            if not self.config.tie_word_embeddings:
+                self._matrix(-1, lib.HEAD, tensors, "lm_head")
+            self._vector(-1, lib.NORM_FINAL, tensors["model.norm.weight"])
+            for layer in range(self.config.num_hidden_layers):
+                for name, index in MAPS.items():
+                    self._matrix(layer, index, tensors, f"model.layers.{layer}.{name}")
+                for name, index in NORMS.items():
+                    weight = tensors.get(f"model.layers.{layer}.{name}.weight")
+                    if weight is not None:
+                        self._vector(layer, index, weight)
+            lib.check(native.ph_model_ready(self.handle))
+        except KeyError as error:
+            raise NotLean(f"{folder} has no {error.args[0]}: restore it") from None
+        except ValueError as error:
+            raise NotLean(f"{folder} cannot be run natively: {error}") from error
+
+    def _matrix(self, layer: int, index: int, tensors: dict[str, Stored | Tensor], name: str) -> None:
+        found, bias = tensors[f"{name}.weight"], tensors.get(f"{name}.bias")
+        assert isinstance(found, Stored)
+        given = lib.Matrix(
+            kind=found.kind,
+            rows=found.data.shape[0],
+            columns=found.data.shape[1],
+            group=found.group,
+            data=found.data.data_ptr(),
+            scales=None if found.scales is None else found.scales.data_ptr(),
+            bias=None if not isinstance(bias, Tensor) else bias.data_ptr(),
+        )
+        lib.check(lib.library().ph_model_matrix(self.handle, layer, index, C.byref(given)))
+
+    def _vector(self, layer: int, index: int, weight: Stored | Tensor) -> None:
+        assert isinstance(weight, Tensor)
+        data = weight.float().contiguous()
+        code = lib.library().ph_model_vector(self.handle, layer, index, data.data_ptr(), data.numel())
+        lib.check(code)
+
+    def weight(self, layer: int, index: int, rows: int, columns: int) -> Tensor:
+        """Return weights [rows, columns] as the engine holds them, dequantized (`library` numbers them)."""
+        out = torch.empty(rows, columns)
+        for row in range(rows):
+            place = out[row].data_ptr()
+            lib.check(lib.library().ph_model_row(self.handle, layer, index, row, place))
+        return out
+
+    @property
+    def weight_bytes(self) -> int:
+        """Memory of all matrices; a decoded token reads it once, but for the embedding of an untied one."""
+        return int(lib.library().ph_model_bytes(self.handle))
+
+    @property
+    def cache_bytes(self) -> int:
+        """Memory of keys and values in use."""
+        return int(lib.library().ph_cache_bytes(self.handle))
+
+    # -- what requests bring -------------------------------------------------------------------------------
+
+    def sequence(self) -> Sequence:
+        """Return an empty sequence."""
+        number = C.c_int32()
+        lib.check(lib.library().ph_sequence_new(self.handle, C.byref(number)))
+        return Sequence(self, number.value, "ph_sequence_free")
+
+    def adapter(self, adapter: Adapter, exact: bool = False) -> Numbered:
+        """Take a LoRA adapter, kept in f16, or in f32 if `exact`.
+
+        Raises:
+            AdapterFileError: it names a map that this trunk lacks, or a shape that does not fit.
+        """
+        native, number = lib.library(), C.c_int32()
+        lib.check(native.ph_adapter_new(self.handle, lib.F32 if exact else lib.F16, C.byref(number)))
+        made = Numbered(self, number.value, "ph_adapter_free")
+        for target, product in adapter.products.items():
+            layer, index = _place(target, self.config.num_hidden_layers, adapter.name)
+            a = product.a.float().contiguous()
+            b = (product.b.float() * product.scale).contiguous()
+            try:
+                lib.check(
+                    native.ph_adapter_product(
+                        self.handle, number, layer, index, a.shape[0], a.data_ptr(), a.shape[1], b.data_ptr(),
+                        b.shape[0],
+                    )
+                )  # fmt: skip
+            except ValueError as error:
+                raise AdapterFileError(f"adapter {adapter.name!r} at {target!r}: {error}") from error
+        lib.check(native.ph_adapter_ready(self.handle, number))
+        return made
+
+    # -- steps ---------------------------------------------------------------------------------------------
+
+    def step(self, runs: Many[Run]) -> None:
+        """Advance every run's sequence by its tokens. A run that cannot go on fails alone (`Run.status`)."""
+        array, kept = (lib.Run * len(runs))(), []
+        for given, run in zip(array, runs, strict=True):
+            kept.append(self._fill(given, run))
+        lib.check(lib.library().ph_step(self.handle, array, len(runs)))
+        for given, run in zip(array, runs, strict=True):
+            run.status, run.token = given.status, given.token
+            run.logprob, run.normaliser = given.logprob, given.normaliser
+            if run.status in (lib.OK, lib.NOT_FINITE):
+                run.sequence.length += len(run.tokens)
+
+    def _fill(self, to: Any, run: Run) -> list[Any]:
+        """Write a run's fields; return the memory they point to."""
+        count, width = len(run.tokens), self.config.hidden_size
+        tokens = (C.c_int32 * count)(*run.tokens)
+        kept: list[Any] = [tokens]
+        to.tokens, to.count, to.sequence = C.addressof(tokens), count, run.sequence.number
+        to.adapter = -1 if run.adapter is None else run.adapter.number
+        to.plan = -1 if run.plan is None else run.plan.number
+        to.generation, to.draw = run.generation, run.draw
+        if run.targets is not None:
+            targets = (C.c_int32 * count)(*run.targets)
+            run.logprobs = torch.zeros(count)
+            to.targets, to.logprobs = C.addressof(targets), run.logprobs.data_ptr()
+            kept.append(targets)
+        if run.want_logits:
+            run.logits = torch.empty(self.config.vocab_size)
+            to.logits = run.logits.data_ptr()
+        if run.taps:
+            layers, states = (C.c_int32 * len(run.taps))(*run.taps), torch.empty(len(run.taps), count, width)
+            run.states = dict(zip(run.taps, states, strict=True))
+            to.tap_layers, to.taps, to.taps_count = C.addressof(layers), states.data_ptr(), len(run.taps)
+            to.taps_steered = run.taps_steered
+            kept.append(layers)
+        if run.plan is not None and run.plan.heads:
+            run.readings = torch.empty(count, run.plan.heads)
+            to.readings = run.readings.data_ptr()
+        return kept
+
+
+def _free_model(native: Any, handle: int, context: Context) -> None:
+    native.ph_model_free(handle)
+
+
+def _place(target: str, layers: int, adapter: str) -> tuple[int, int]:
+    """(layer, map) of a linear map by its name in the model."""
+    parts = target.split(".", 3)
+    if len(parts) == 4 and parts[:2] == ["model", "layers"] and parts[2].isdecimal():
+        layer, index = int(parts[2]), MAPS.get(parts[3])
+        if layer < layers and index is not None:
+            return layer, index
+    raise AdapterFileError(f"adapter {adapter!r} adapts {target!r}, which is not in this trunk")

@@ -1,0 +1,3 @@
+#define PH_NAME "plain"
+#define PH_TABLE kernels_plain
+#include "table.h"

@@ -1,0 +1,3 @@
+#define PH_NAME "vnni"
+#define PH_TABLE kernels_vnni
+#include "table.h"

@@ -1,0 +1,167 @@
+// Products of packed weights with rows of activations, for the instruction set of the including unit.
+//
+// A tile is UNITS blocks of 16 outputs by ROWS rows of activations, held in registers over all columns. How outputs and
+// rows are cut into tiles never changes the order in which one output's terms are added: a row's result is the same
+// alone and in a batch, on one thread and on several.
+#pragma once
+#include "kernels.h"
+#include "simd.h"
+
+namespace ph {
+namespace {
+
+constexpr int PREFETCH = 1024;  // bytes ahead of the read: the hardware's prefetcher stops at every page
+
+struct Target {
+  float* y;
+  size_t stride;
+  bool add;
+};
+
+PH_INLINE void finish(const Weights& a, const Target& to, int block, int row, int piece, Floats value) {
+  float* y = to.y + size_t(row) * to.stride + size_t(block) * BLOCK + piece * WIDTH;
+  if (a.bias != nullptr) value += load<Floats>(a.bias + size_t(block) * BLOCK + piece * WIDTH);
+  store(y, to.add ? load<Floats>(y) + value : value);
+}
+
+// -- dense ----------------------------------------------------------------------------------------------------------
+
+template <int KIND, int ROWS, int UNITS>
+void dense_tile(const Weights& a, int block, const float* x, size_t x_stride, int row, const Target& to) {
+  // Two sums each, of even and odd columns: one would wait for its own last addition.
+  Floats sums[2][UNITS][ROWS][PIECES] = {};
+  const uint8_t* weights = a.block(block);
+  x += size_t(row) * x_stride;
+  const size_t line = BLOCK * number_bytes(KIND);
+  auto column = [&](int k, int odd) __attribute__((always_inline)) {
+    for (int u = 0; u < UNITS; u++)
+      for (int h = 0; h < PIECES; h++) {
+        const uint8_t* at = weights + u * a.block_bytes + size_t(k) * line + h * WIDTH * number_bytes(KIND);
+        if (h == 0) __builtin_prefetch(at + PREFETCH);
+        const Floats w = load_weights<KIND>(at);
+        for (int r = 0; r < ROWS; r++) sums[odd][u][r][h] += w * splat(x[size_t(r) * x_stride + k]);
+      }
+  };
+  int k = 0;
+  for (; k + 2 <= a.columns; k += 2) column(k, 0), column(k + 1, 1);
+  if (k < a.columns) column(k, 0);
+  for (int u = 0; u < UNITS; u++)
+    for (int r = 0; r < ROWS; r++)
+      for (int h = 0; h < PIECES; h++) finish(a, to, block + u, row + r, h, sums[0][u][r][h] + sums[1][u][r][h]);
+}
+
+// -- quantized ------------------------------------------------------------------------------------------------------
+
+template <int BITS, int PARTS, int ROWS, int UNITS>
+void quantized_tile(const Weights& a, int block, const QuantRows& x, int row, const Target& to) {
+  Floats sums[UNITS][ROWS][PIECES] = {};
+  const uint8_t* weights = a.block(block);
+  const uint16_t* scales = a.block_scales(block);
+  const int8_t* codes = x.codes + size_t(row) * PARTS * x.padded;
+  const int32_t* code_sums = x.sums + size_t(row) * PARTS * x.groups;
+  const float* x_scales = x.scales + size_t(row) * x.groups;
+  for (int g = 0; g < a.groups; g++) {
+    Ints dots[UNITS][ROWS * PARTS][PIECES];
+    for (int u = 0; u < UNITS; u++)
+      for (int r = 0; r < ROWS * PARTS; r++)
+        for (int h = 0; h < PIECES; h++) dots[u][r][h] = splat(-met_with<BITS>() * code_sums[r * x.groups + g]);
+    for (int c = 0; c < a.group; c += CHUNK) {
+#pragma GCC unroll 8
+      for (int j = 0; j < CHUNK / 4; j++)
+#pragma GCC unroll 4
+        for (int u = 0; u < UNITS; u++)
+#pragma GCC unroll 4
+          for (int h = 0; h < PIECES; h++) {
+            const uint8_t* chunk = weights + u * a.block_bytes;
+            if (h == 0 && j % (8 / BITS) == 0) __builtin_prefetch(chunk + j * BITS * 8 + PREFETCH);
+            const Words cell = load_cell<BITS>(chunk, j, h);
+#pragma GCC unroll 16
+            for (int r = 0; r < ROWS * PARTS; r++)
+              dots[u][r][h] = dot_cell<BITS>(dots[u][r][h], cell, load<int32_t>(codes + size_t(r) * x.padded + j * 4));
+          }
+      weights += chunk_bytes(BITS), codes += CHUNK;
+    }
+    for (int u = 0; u < UNITS; u++)
+      for (int h = 0; h < PIECES; h++) {
+        const uint16_t* at = scales + (size_t(u) * a.groups + g) * BLOCK + h * WIDTH;
+        const Floats scale = load_weights<PH_F16>(reinterpret_cast<const uint8_t*>(at));
+        for (int r = 0; r < ROWS; r++) {
+          Floats dot = to_floats(dots[u][r * PARTS][h]);
+          if (PARTS == 2) dot += to_floats(dots[u][r * PARTS + PARTS - 1][h]) * (1.0f / 254);
+          sums[u][r][h] += dot * (scale * splat(x_scales[r * x.groups + g]));
+        }
+      }
+  }
+  for (int u = 0; u < UNITS; u++)
+    for (int r = 0; r < ROWS; r++)
+      for (int h = 0; h < PIECES; h++) finish(a, to, block + u, row + r, h, sums[u][r][h] * splat(a.unit));
+}
+
+// -- cutting into tiles ---------------------------------------------------------------------------------------------
+
+// How many blocks a tile of ROWS rows takes: as many as fit the registers (32 of AVX-512, 16 of the others).
+constexpr int dense_units(int rows) { return PIECES > 1 ? 1 : rows >= 8 ? 1 : 8 / rows; }
+constexpr int quantized_units(int rows, int parts) {
+  return PIECES > 1 ? 1 : rows * parts > 8 ? 1 : rows * parts > 2 ? 2 : 4;
+}
+
+template <int KIND, int PARTS, int ROWS, int UNITS>
+PH_INLINE void one_tile(const Weights& a, int block, const float* x, size_t x_stride, const QuantRows* quant, int row,
+                        const Target& to) {
+  if constexpr (is_dense(KIND))
+    dense_tile<KIND, ROWS, UNITS>(a, block, x, x_stride, row, to);
+  else
+    quantized_tile<KIND, PARTS, ROWS, UNITS>(a, block, *quant, row, to);
+}
+
+template <int KIND, int PARTS, int ROWS>
+void rows_at(const Weights& a, int begin, int end, const float* x, size_t x_stride, const QuantRows* quant, int row,
+             const Target& to) {
+  constexpr int UNITS = is_dense(KIND) ? dense_units(ROWS) : quantized_units(ROWS, PARTS);
+  int block = begin;
+  for (; block + UNITS <= end; block += UNITS) one_tile<KIND, PARTS, ROWS, UNITS>(a, block, x, x_stride, quant, row, to);
+  if constexpr (UNITS > 1)
+    for (; block < end; block++) one_tile<KIND, PARTS, ROWS, 1>(a, block, x, x_stride, quant, row, to);
+}
+
+template <int KIND, int PARTS>
+void all_rows(const Weights& a, int begin, int end, const float* x, size_t x_stride, const QuantRows* quant, int rows,
+              const Target& to) {
+  constexpr int MOST = PIECES > 1 ? 4 : 8;
+  // With many rows, weights stay in the cache while all rows pass; with few, long walks suit the prefetcher.
+  const int step = rows > MOST ? 8 : end - begin;
+  for (int first = begin; first < end; first += step) {
+    const int last = first + step < end ? first + step : end;
+    int row = 0;
+    for (; row + MOST <= rows; row += MOST) rows_at<KIND, PARTS, MOST>(a, first, last, x, x_stride, quant, row, to);
+    if (MOST > 4 && row + 4 <= rows) rows_at<KIND, PARTS, 4>(a, first, last, x, x_stride, quant, row, to), row += 4;
+    if (row + 2 <= rows) rows_at<KIND, PARTS, 2>(a, first, last, x, x_stride, quant, row, to), row += 2;
+    if (row < rows) rows_at<KIND, PARTS, 1>(a, first, last, x, x_stride, quant, row, to);
+  }
+}
+
+template <int BITS>
+void quantized(const Weights& a, int begin, int end, const QuantRows* quant, int rows, const Target& to) {
+  if (quant->parts == 2)
+    all_rows<BITS, 2>(a, begin, end, nullptr, 0, quant, rows, to);
+  else
+    all_rows<BITS, 1>(a, begin, end, nullptr, 0, quant, rows, to);
+}
+
+void multiply(const Weights& a, int begin, int end, const float* x, size_t x_stride, const QuantRows* quant, int rows,
+              float* y, size_t y_stride, bool add) {
+  if (rows <= 0 || begin >= end) return;
+  const Target to{y, y_stride, add};
+  switch (a.kind) {
+    case PH_F32: return all_rows<PH_F32, 1>(a, begin, end, x, x_stride, nullptr, rows, to);
+    case PH_BF16: return all_rows<PH_BF16, 1>(a, begin, end, x, x_stride, nullptr, rows, to);
+    case PH_F16: return all_rows<PH_F16, 1>(a, begin, end, x, x_stride, nullptr, rows, to);
+    case PH_INT8: return quantized<8>(a, begin, end, quant, rows, to);
+    case PH_INT4: return quantized<4>(a, begin, end, quant, rows, to);
+    case PH_INT3: return quantized<3>(a, begin, end, quant, rows, to);
+    default: return quantized<2>(a, begin, end, quant, rows, to);
+  }
+}
+
+}  // namespace
+}  // namespace ph
