@@ -38,24 +38,31 @@ STREAM_TOKENS = {
     "screening": 1_000_000,
 }
 ENGLISH = Stage("english", 2_048_000, {"english": 0.8, "echo": 0.2})
-MIXED = Stage(
-    "mixed",
-    20_480_000,
-    {
-        "arithmetic": 0.26,
-        "translate": 0.20,
-        "facts": 0.14,
-        "words": 0.12,
-        "emotion": 0.06,
-        "screening": 0.03,
-        "stories": 0.05,
-        "tales": 0.05,
-        "english": 0.06,
-        "instructions": 0.01,
-        "echo": 0.02,
-    },
+MIXTURE = {
+    "arithmetic": 0.26,
+    "translate": 0.20,
+    "facts": 0.14,
+    "words": 0.12,
+    "emotion": 0.06,
+    "screening": 0.03,
+    "stories": 0.05,
+    "tales": 0.05,
+    "english": 0.06,
+    "instructions": 0.01,
+    "echo": 0.02,
+}
+MIXED = Stage("mixed", 7_372_800, MIXTURE)
+COPYING = Stage("copying", 1_228_800, {**MIXTURE, "echo": 1.0})  # half of the rows
+SKILLS = Stage("skills", 11_878_400, {**MIXTURE, "echo": 0.04})
+TRUNK = Schedule(
+    rows=16,
+    length=256,
+    rate=3e-3,
+    warmup=100,
+    decay=0.4,
+    every=50,
+    stages=(ENGLISH, MIXED, COPYING, SKILLS),
 )
-TRUNK = Schedule(rows=16, length=256, rate=3e-3, warmup=100, decay=0.4, every=50, stages=(ENGLISH, MIXED))
 
 
 def sample_stories(work: Work) -> None:

@@ -78,7 +78,10 @@ def test_the_trunk_has_the_parameters_that_its_description_says() -> None:
 def test_every_source_of_the_schedule_has_a_stream() -> None:
     for stage in language.TRUNK.stages:
         assert set(stage.mixture) <= set(language.STREAM_TOKENS)
-        assert sum(stage.mixture.values()) == pytest.approx(1.0, abs=0.02)
+        assert min(stage.mixture.values()) > 0
+    assert sum(language.MIXTURE.values()) == pytest.approx(1.0)
+    copying = language.COPYING.mixture
+    assert copying["echo"] / sum(copying.values()) == pytest.approx(0.5, abs=0.02)
     assert set(language.STREAM_TOKENS) - set(corpus.SKILLS) == {
         "english",
         "echo",
