@@ -46,10 +46,11 @@ class AsyncPilot:
         steer: Steer | None = None,
         parent_id: str | None = None,
         remember: bool = True,
+        person: str | None = None,
     ) -> Answer:
         """Answer a prompt. See `Pilot.ask`."""
         ask = self.pilot.asked(
-            prompt, thread_id, specialist, max_tokens, temperature, seed, steer, parent_id, remember
+            prompt, thread_id, specialist, max_tokens, temperature, seed, steer, parent_id, remember, person
         )
         async with AnswerStream(self.pilot, ask, streaming=False) as items:
             return await items.answer()
@@ -66,6 +67,7 @@ class AsyncPilot:
         steer: Steer | None = None,
         parent_id: str | None = None,
         remember: bool = True,
+        person: str | None = None,
         settled: bool = False,
     ) -> AnswerStream:
         """Give the text piece by piece and the Answer last. See `Pilot.stream`.
@@ -73,7 +75,7 @@ class AsyncPilot:
         Leave the stream's `async with` block, or await its `aclose`, to stop the answer.
         """
         ask = self.pilot.asked(
-            prompt, thread_id, specialist, max_tokens, temperature, seed, steer, parent_id, remember
+            prompt, thread_id, specialist, max_tokens, temperature, seed, steer, parent_id, remember, person
         )
         return AnswerStream(self.pilot, ask, settled=settled)
 

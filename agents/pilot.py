@@ -123,16 +123,18 @@ class Pilot:
         steer: Steer | None = None,
         parent_id: str | None = None,
         remember: bool = True,
+        person: str | None = None,
     ) -> Answer:
         """Answer a prompt, or the last of several messages. A thread id goes on with that conversation.
 
         Messages, when given, are the whole conversation and replace what the thread remembers; with
-        `remember` off the thread is left as it was (the log keeps its row all the same). Raises
+        `remember` off the thread is left as it was (the log keeps its row all the same). `person` is whose
+        request it is, in your own words; the log can forget a person. Raises
         UsageError for a prompt that is empty or too long, NotFoundError for an unknown specialist, StoreError
         when the log cannot be written, AnswerError when the engine fails.
         """
         ask = self.asked(
-            prompt, thread_id, specialist, max_tokens, temperature, seed, steer, parent_id, remember
+            prompt, thread_id, specialist, max_tokens, temperature, seed, steer, parent_id, remember, person
         )
         items = self._run(ask, streaming=False, settled=True)
         return next(item for item in items if isinstance(item, Answer))
@@ -149,6 +151,7 @@ class Pilot:
         steer: Steer | None = None,
         parent_id: str | None = None,
         remember: bool = True,
+        person: str | None = None,
         settled: bool = False,
     ) -> Iterator[str | Restart | Answer]:
         """Like `ask`, giving the text piece by piece and the Answer last.
@@ -158,7 +161,7 @@ class Pilot:
         Closing the iterator stops the answer and records it as aborted.
         """
         ask = self.asked(
-            prompt, thread_id, specialist, max_tokens, temperature, seed, steer, parent_id, remember
+            prompt, thread_id, specialist, max_tokens, temperature, seed, steer, parent_id, remember, person
         )
         return self._run(ask, streaming=True, settled=settled)
 
@@ -173,12 +176,15 @@ class Pilot:
         steer: Steer | None = None,
         parent_id: str | None = None,
         remember: bool = True,
+        person: str | None = None,
     ) -> Ask:
         """Put a request together, and check it. Raises UsageError for values that are out of range."""
         if not 0.0 <= temperature <= 100.0:
             raise UsageError(f"temperature {temperature} is out of range; give 0 (greedy) to 100")
         if thread_id is not None and not 0 < len(thread_id) <= 255:
             raise UsageError(f"the thread id has {len(thread_id)} characters; it must have 1 to 255")
+        if person is not None and not 0 < len(person) <= 255:
+            raise UsageError(f"the person's name has {len(person)} characters; it must have 1 to 255")
         longest = self._max_tokens if max_tokens is None else max_tokens
         if longest < 1:
             raise UsageError(f"max_tokens is {longest}; an answer needs at least 1 token")
@@ -193,6 +199,7 @@ class Pilot:
             parent_id=parent_id,
             use_history=isinstance(prompt, str),
             remember=remember,
+            person=person,
         )
 
     def _run(self, ask: Ask, *, streaming: bool, settled: bool) -> Iterator[str | Restart | Answer]:

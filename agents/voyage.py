@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ..router.steer.vector import SteeringVector
     from ..specialists.card import Card
     from ..specialists.engines.base import Engine, Prefill
+    from ..specialists.engines.remote import RemoteEngine
 
 Turns = tuple[Message, ...]
 T = TypeVar("T")
@@ -99,6 +100,7 @@ class Ask:
     """What the caller wants, before the conversation is added.
 
     `use_history`: what the thread remembers goes before the turns. `remember`: the thread remembers this too.
+    `person`: whose request it is, in the caller's words; the log can forget a person.
     """
 
     turns: Turns
@@ -111,6 +113,7 @@ class Ask:
     parent_id: str | None = None
     use_history: bool = True
     remember: bool = True
+    person: str | None = None
 
 
 @dataclass(frozen=True)
@@ -131,6 +134,7 @@ class Ship:
     log: Log
     fallback: str | None = None
     limits: Limits = Limits()
+    remotes: RemoteEngine | None = None
 
 
 @dataclass

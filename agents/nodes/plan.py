@@ -30,6 +30,7 @@ def plan(voyage: Voyage, history: Turns) -> tuple[Part, ...]:
         max_tokens=ask.max_tokens,
         temperature=ask.temperature,
         seed=ask.seed,
+        person=ask.person,
     )
     voyage.opened = ship.log.begin_soon(voyage.request, record_id=voyage.record_id, parent_id=ask.parent_id)
     prompt = turns[-1].content

@@ -105,6 +105,7 @@ def _ask(body: ChatRequest, desk: Desk) -> Ask:
         body.seed or 0,
         more.steer.read() if more.steer else None,
         more.parent_id,
+        person=body.user,
         remember=False,  # the client sends the whole conversation each time
     )
 

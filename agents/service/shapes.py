@@ -87,7 +87,10 @@ class Extension(Body):
 
 
 class ChatRequest(Body):
-    """A chat completion. `model` is `auto`, and the probes choose, or a specialist."""
+    """A chat completion. `model` is `auto`, and the probes choose, or a specialist.
+
+    `user` is whose request it is: what the log keeps of a person can be forgotten by that name.
+    """
 
     model: str = Field(min_length=1, max_length=200)
     messages: list[ChatMessage] = Field(min_length=1)
@@ -97,6 +100,7 @@ class ChatRequest(Body):
     max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
     temperature: Annotated[float, Field(ge=0, le=100)] | None = None
     seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
+    user: Annotated[str, Field(min_length=1, max_length=255)] | None = None
     pilothouse: Extension = Extension()
 
     @model_validator(mode="before")
