@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ..router.policy import Policy
     from ..router.scout import Scout
     from ..specialists.engines.base import Engine
+    from ..specialists.engines.remote import RemoteEngine
 
 
 def open_ship(
@@ -58,10 +59,21 @@ def open_ship(
         layers=scout.layers if scout is not None else (),
         context=engine.context,
         artifacts=opened.artifacts(),
+        remotes=remotes_of(opened, owned),
         log=log,
         fallback=opened.fallback,
         limits=limits,
     )
+
+
+def remotes_of(family: Family, owned: list[Any]) -> RemoteEngine | None:
+    """The family's specialists elsewhere; None where it has none. Nothing is connected yet."""
+    if all(card.kind != "remote" for card in family.cards.values()):
+        return None
+    from ..specialists.engines.remote import RemoteEngine
+
+    owned.append(found := RemoteEngine(family))
+    return found
 
 
 def bound_policy(family: Family, given: Policy | None) -> Policy | None:

@@ -52,11 +52,14 @@ class Adapter:
 
 @dataclass(frozen=True)
 class _Active:
-    """Which adapter acts in the forward passes under way; ``groups`` is set where rows differ."""
+    """Which adapter acts in the forward passes under way; ``groups`` is set where rows differ, ``tokens``
+    where tokens do.
+    """
 
     name: str | None
     start: int = 0
     groups: tuple[tuple[str, Tensor, Tensor], ...] = ()
+    tokens: tuple[tuple[str, Tensor], ...] = ()
 
 
 @dataclass
@@ -81,7 +84,7 @@ class _Site:
         if now is None:
             return y
         if now.name is None:
-            return self._rows(x, y, now)
+            return self._tokens(x, y, now) if now.tokens else self._rows(x, y, now)
         product = self.products.get(now.name)
         if product is None:
             return y
@@ -94,6 +97,13 @@ class _Site:
             if name in self.products:
                 y = y.index_add(0, rows, self.products[name](x[rows]) * mask[..., None].to(y.dtype))
         return y
+
+    def _tokens(self, x: Tensor, y: Tensor, now: _Active) -> Tensor:
+        flat, out = x.reshape(-1, x.shape[-1]), y.reshape(-1, y.shape[-1])
+        for name, at in now.tokens:
+            if name in self.products:
+                out = out.index_add(0, at, self.products[name](flat[at]))
+        return out.view(y.shape)
 
 
 class AdapterBank:
@@ -195,6 +205,23 @@ class AdapterBank:
             rows = torch.tensor([i for i, n in enumerate(names) if n == name], device=mask.device)
             groups.append((name, rows, mask[rows]))
         self.now = _Active(None, groups=tuple(groups))
+        try:
+            yield
+        finally:
+            self.now = before
+
+    @contextmanager
+    def active_tokens(self, groups: Sequence[tuple[str, Tensor]]) -> Iterator[None]:
+        """Let each named adapter act inside on its tokens: places [n] among all B x T tokens of a pass.
+
+        Raises:
+            KeyError: no adapter of one of the names was loaded.
+
+        """
+        before = self.now
+        for name, _ in groups:
+            self.adapters[name]
+        self.now = _Active(None, tokens=tuple(groups))
         try:
             yield
         finally:

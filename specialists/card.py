@@ -5,15 +5,16 @@ from __future__ import annotations
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ..store.errors import ArtifactError
 from ..store.records import Count, Digest
 from .toml import dumps
 
 M = TypeVar("M", bound=BaseModel)
-Kind = Literal["adapter", "student", "cards", "trunk"]
+Kind = Literal["adapter", "student", "cards", "trunk", "remote"]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
 
 
@@ -31,13 +32,43 @@ class Source(Strict):
     source: str = ""
 
 
+class Remote(Strict):
+    """The `[remote]` table of a card: an OpenAI-compatible endpoint. `url` ends before `/chat/completions`.
+
+    `key_from` names the environment variable that holds the key; the key itself is never in a file.
+    `patience` is how many seconds of silence are borne, `timeout` how long an answer may take in all;
+    `attempts` counts tries before the first token. `logprobs` asks for log-probabilities: turn it off where
+    an endpoint refuses.
+    """
+
+    url: Annotated[str, Field(pattern=r"^https?://[^\s?#@]+$")]
+    model: Annotated[str, Field(min_length=1)]
+    key_from: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] | None = None
+    timeout: Annotated[float, Field(gt=0)] = 120.0
+    patience: Annotated[float, Field(gt=0)] = 30.0
+    attempts: Annotated[int, Field(ge=1, le=20)] = 4
+    logprobs: bool = True
+
+    @model_validator(mode="after")
+    def _private(self) -> Remote:
+        """A key goes over the network encrypted, or stays on this machine."""
+        parts = urlsplit(self.url)
+        near = parts.hostname in ("127.0.0.1", "localhost", "::1")
+        if self.key_from is not None and parts.scheme != "https" and not near:
+            raise ValueError(
+                f"the key in {self.key_from} would be sent in the clear to {parts.hostname}: use https"
+            )
+        return self
+
+
 class Card(Strict):
     """card.toml. `description` is one line for users; `examples` are prompts that show the specialist at its
     best.
 
     `kind`: `adapter` acts on the trunk; `student` is a model of its own with the trunk's tokenizer; `cards`
-    answers from the family's cards and has no weights; `trunk` is the bare trunk. `parent_sha256` is the
-    fingerprint of the model it was made from. `metrics` are held-out figures, singly or in named groups.
+    answers from the family's cards and has no weights; `trunk` is the bare trunk; `remote` is an endpoint
+    elsewhere (and only it has a `remote` table): it is routed to and logged, not steered. `parent_sha256` is
+    the fingerprint of the model it was made from. `metrics` are held-out figures, singly or in named groups.
     """
 
     name: Name
@@ -53,6 +84,15 @@ class Card(Strict):
     metrics: dict[str, float | dict[str, float]] = {}
     max_tokens: Annotated[Count, Field(ge=1)] = 256
     out_of_domain: str = ""
+    remote: Remote | None = None
+
+    @model_validator(mode="after")
+    def _whole(self) -> Card:
+        if (self.kind == "remote") != (self.remote is not None):
+            raise ValueError(
+                f"a card of kind {self.kind!r}: exactly those of kind 'remote' have a [remote] table"
+            )
+        return self
 
     def save(self, folder: Path) -> None:
         """Write `card.toml`."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import NamedTuple, Protocol, cast
 
 import torch
 import torch.nn.functional as F
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from .leanconfig import LeanConfig, NotLean
 from .weights import read_json, read_model_tensors
 
-# -- cache ---------------------------------------------------------------------------------------------------
+# -- cache -------------------------------------------------------------------------------------------------
 
 
 @dataclass(eq=False)
@@ -55,16 +55,27 @@ class LeanCache:
                 layer.keys, layer.values = layer.keys[indices], layer.values[indices]
 
 
-# -- modules -------------------------------------------------------------------------------------------------
+class Rows(Protocol):
+    """Rows of different lengths, end to end as one row of N tokens; each attends to what is its own."""
+
+    positions: Tensor
+    end: int
+
+    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Attention of all tokens: q [N, heads, d], k and v [N, key-value heads, d] -> [N, heads, d]."""
+
+
+# -- modules -----------------------------------------------------------------------------------------------
 
 
 class Pass(NamedTuple):
-    """What all layers of one forward pass share: rotary tables [T, 1, head_dim], and how to mask."""
+    """What all layers of one forward pass share: rotary tables [T, 1, head_dim], and how to mask, or rows."""
 
     cos: Tensor
     sin: Tensor
     mask: Tensor | None
     causal: bool
+    rows: Rows | None = None
 
 
 class Linear(nn.Linear):
@@ -96,8 +107,9 @@ class Norm(nn.Module):
 class Attention(nn.Module):
     """Causal attention with rotary positions (Su et al., 2021) and grouped key-value heads."""
 
-    def __init__(self, config: LeanConfig) -> None:
+    def __init__(self, config: LeanConfig, layer: int) -> None:
         super().__init__()
+        self.layer = layer
         heads, groups, size = config.num_attention_heads, config.num_key_value_heads, config.head_dim
         self.heads, self.size, self.grouped = heads, size, heads != groups
         width, bias = config.hidden_size, config.qkv_bias
@@ -116,6 +128,9 @@ class Attention(nn.Module):
             q, k = self.q_norm(q), self.k_norm(k)
         both, v = rotate(torch.cat((q, k), 2), shared), self.v_proj(x).view(shape)
         q, k = both[:, :, : self.heads], both[:, :, self.heads :]
+        if shared.rows is not None:
+            y = shared.rows.attend(self.layer, q[0], k[0], v[0])
+            return cast(Tensor, self.o_proj(y.reshape(1, tokens, -1)))
         if cache is not None:
             k, v = cache.update(k, v)
         y = F.scaled_dot_product_attention(
@@ -151,9 +166,9 @@ class MLP(nn.Module):
 class Layer(nn.Module):
     """One decoder layer; its output [B, T, D] is the residual stream that taps read and steering changes."""
 
-    def __init__(self, config: LeanConfig) -> None:
+    def __init__(self, config: LeanConfig, layer: int) -> None:
         super().__init__()
-        self.self_attn = Attention(config)
+        self.self_attn = Attention(config, layer)
         self.mlp = MLP(config)
         self.input_layernorm = Norm(config.hidden_size, config.rms_norm_eps)
         self.post_attention_layernorm = Norm(config.hidden_size, config.rms_norm_eps)
@@ -170,13 +185,17 @@ class Stack(nn.Module):
         super().__init__()
         self.config = config
         self.embed_tokens = Embedding(config.vocab_size, config.hidden_size)
-        self.layers = nn.ModuleList(Layer(config) for _ in range(config.num_hidden_layers))
+        self.layers = nn.ModuleList(Layer(config, at) for at in range(config.num_hidden_layers))
         self.norm = Norm(config.hidden_size, config.rms_norm_eps)
         self._tables = (torch.empty(0), torch.empty(0))
 
-    def forward(self, input_ids: Tensor, cache: LeanCache | None) -> Tensor:
+    def forward(self, input_ids: Tensor, cache: LeanCache | None, rows: Rows | None = None) -> Tensor:
         x = self.embed_tokens(input_ids)
-        shared = self._pass(x, 0 if cache is None else cache.get_seq_length())
+        if rows is not None:
+            cos, sin = self._rotary(x, rows.end)
+            shared = Pass(cos[rows.positions], sin[rows.positions], None, False, rows)
+        else:
+            shared = self._pass(x, 0 if cache is None else cache.get_seq_length())
         for index, layer in enumerate(self.layers):
             x = layer(x, shared, None if cache is None else cache.layers[index])
         return cast(Tensor, self.norm(x))
@@ -184,13 +203,17 @@ class Stack(nn.Module):
     def _pass(self, x: Tensor, past: int) -> Pass:
         tokens = x.shape[1]
         end = past + tokens
-        cos, sin = self._tables
-        if len(cos) < end or cos.device != x.device or cos.dtype != x.dtype:
-            cos, sin = self._tables = rotary_tables(self.config, end, x.dtype, x.device)
+        cos, sin = self._rotary(x, end)
         mask = None
         if past and tokens > 1:
             mask = torch.ones(tokens, end, dtype=torch.bool, device=x.device).tril(past)
         return Pass(cos[past:end], sin[past:end], mask, not past and tokens > 1)
+
+    def _rotary(self, x: Tensor, end: int) -> tuple[Tensor, Tensor]:
+        cos, sin = self._tables
+        if len(cos) < end or cos.device != x.device or cos.dtype != x.dtype:
+            cos, sin = self._tables = rotary_tables(self.config, end, x.dtype, x.device)
+        return cos, sin
 
 
 @torch.inference_mode(False)
@@ -272,7 +295,7 @@ class LeanDecoder(nn.Module):
         return self.lm_head.weight.device
 
 
-# -- loading -------------------------------------------------------------------------------------------------
+# -- loading -----------------------------------------------------------------------------------------------
 
 
 def load_lean(

@@ -167,6 +167,7 @@ def keys(text: str, head: str) -> list[str]:
         ("families.md", "`family.toml` key", family.Settings),
         ("families.md", "`data[]` key", card.Source),
         ("families.md", "`card.toml` key", card.Card),
+        ("families.md", "`[remote]` key", card.Remote),
         ("configuration.md", "setting", Configuration),
     ],
 )

@@ -92,11 +92,14 @@ def told(one: Check, part: Part) -> str:
 
 
 def _certainty(part: Part, least: float) -> Check | None:
-    score = part.generation.mean_logprob if part.generation is not None else None
-    if score is None:
+    made = part.generation
+    if made is None or made.completion_tokens == 0:
         return Check(verdict="escalate", reason="empty: no token was generated")
+    score = made.mean_logprob
     if not (part.answer or "").strip():
         return Check(verdict="escalate", reason="empty: nothing but white space was generated", score=score)
+    if score is None:
+        return Check(verdict="answer", reason="its specialist tells no log-probabilities")
     if score < least:
         return Check(
             verdict="escalate", reason=f"unsure: {score:.2f} nats a token, below {least:g}", score=score

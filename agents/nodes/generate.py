@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -25,12 +26,15 @@ class Draft:
 
     text: list[str] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
+    count: int = 0
     finish: FinishReason = "aborted"
     first_ms: float | None = None
 
     def take(self, event: TokenEvent) -> str:
         """Add a token; return its text, less the white space that an answer may begin with."""
-        self.logprobs.append(event.logprob)
+        self.count += 1
+        if not math.isnan(event.logprob):  # some endpoints elsewhere tell none
+            self.logprobs.append(event.logprob)
         if event.finish_reason is not None:
             self.finish = event.finish_reason
         text = event.text if self.text else event.text.lstrip()
@@ -40,7 +44,7 @@ class Draft:
 
     @property
     def mean_logprob(self) -> float | None:
-        """Nats per token, None before the first."""
+        """Nats per token, None where none is known."""
         return sum(self.logprobs) / len(self.logprobs) if self.logprobs else None
 
 
@@ -94,7 +98,11 @@ def _events(part: Part, at: At, name: str) -> Iterator[TokenEvent]:
     longest = min(ask.max_tokens, ship.cards[name].max_tokens, room)
     sampling = Sampling(temperature=ask.temperature, max_tokens=longest, seed=ask.seed)
     vectors = planned(part.steering, dict(ship.vectors)) if part.steering.entries else ()
-    stream = ship.engine.generate(live.prefill, name, sampling, vectors)
+    if ship.cards[name].kind == "remote":
+        assert ship.remotes is not None, "opened with the family"
+        stream = ship.remotes.generate(live.messages, name, sampling, vectors)
+    else:
+        stream = ship.engine.generate(live.prefill, name, sampling, vectors)
     # closing the iterator is how the engine learns that nobody waits any more
     with closing(cast("_Closable", stream)):
         yield from stream
@@ -109,7 +117,7 @@ def _with(part: Part, draft: Draft, name: str) -> Part:
     generation = Generation(
         specialist=name,
         prompt_tokens=part.generation.prompt_tokens,
-        completion_tokens=len(draft.logprobs),
+        completion_tokens=draft.count,
         mean_logprob=draft.mean_logprob,
         finish_reason=draft.finish,
         timings=part.generation.timings,

@@ -277,3 +277,8 @@ class BatchEngine(Engine, Protocol):
             EngineBusy: the queue stayed full.
             EngineClosed: the engine is closed.
         """
+
+    def submit_all(self, requests: Sequence[Request], wait: float | None = 0.0) -> list[Stream]:
+        """Take several requests at one moment, all or none: they join the batch in the same pass, as far as
+        rows and memory allow. Raises as `submit`.
+        """

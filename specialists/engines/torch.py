@@ -1,36 +1,40 @@
-"""The embedded engine: plain forward passes over one trunk, on CPU (lean decoder) or GPU (Hugging Face).
+"""The embedded engine: one trunk, on CPU (lean decoder) or GPU (Hugging Face), many requests in one batch.
 
-A prompt is read once by the bare trunk. Every adapter goes on from a view of that key-value cache: cache
-layers grow by concatenation into new tensors, so a view costs nothing and cannot be changed by what follows.
-Adapters and steering are switched on only within one forward pass, under a lock, so that interleaved answers
-do not meet.
+A prompt is read once by the bare trunk. Every adapter goes on from a view of that key-value cache. `probe`,
+`score` and `states` are plain passes over one row, on the caller's thread; `submit` and `generate` go through
+the batch. Passes take turns, and what a pass switches on is off again before the next.
 """
 
 from __future__ import annotations
 
 import copy
-import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
 
-from ...router.steer.runtime import Steering
+from ...router.fingerprint import require
+from ...router.steer.runtime import Phase, Steering
 from ...router.steer.vector import SteeringVector
-from ...router.taps import Taps
+from ...router.taps import Taps, layer_at
 from ...store.errors import UsageError
 from ...store.records import Message
 from ..adapters import AdapterBank
+from ..card import Card
 from ..family import Family
 from ..lean import LeanCache, LeanDecoder
 from ..models import empty_cache, load_decoder
-from ..tokenizing import ChatCodec, Detokenizer, StopTexts
-from .base import Prefill, Sampling, TokenEvent
+from ..tokenizing import ChatCodec
+from .base import Capacity, NotOffered, Prefill, Request, Sampling
+from .row import Row
+from .scheduler import Scheduler, Turns
+from .stream import Stream
+from .torchbatch import TRUNK, Kept, Model, TorchBatch
 
 if TYPE_CHECKING:
     from transformers import DynamicCache, PreTrainedModel
@@ -42,25 +46,15 @@ REMEMBERED = 4
 SMALL = 60_000_000
 
 
-@dataclass(frozen=True, eq=False)
-class _Kept:
-    """A prefill's cache and the logits [V] after its last token."""
-
-    cache: Cache
-    logits: Tensor
-
-
 @dataclass(eq=False)
 class _Run:
-    """One model being decoded: which adapter acts, which vectors steer, and the cache so far."""
+    """One row being read by plain passes: which adapter acts, which vectors steer, and the cache so far."""
 
     model: Decoder
     adapter: str | None
-    vectors: tuple[SteeringVector, ...]
     cache: Cache
     logits: Tensor
     steering: Steering | None = None
-    fresh: bool = field(default=True)
 
 
 class TorchEngine:
@@ -74,9 +68,10 @@ class TorchEngine:
         *,
         verify: bool = True,
         lean: bool | None = None,
+        capacity: Capacity | None = None,
     ) -> None:
         """Load the family's trunk; specialists are loaded when first used. `threads` is torch's,
-        process-wide.
+        process-wide. `capacity` bounds the batch, its queue and its memory.
 
         `lean` None runs each model on the lean decoder where that is possible and the device is a CPU; False
         runs all on Hugging Face's, the reference; True runs all on the lean one, or fails.
@@ -84,6 +79,7 @@ class TorchEngine:
         Raises:
             IntegrityError: a file of the family is not the one that was made (skipped with `verify=False`).
             NotLean: `lean` is True, and a model is no plain decoder.
+            NotOffered: the trunk attends in a way that cannot be batched.
             UsageError: `device` is not there.
 
         """
@@ -100,22 +96,40 @@ class TorchEngine:
             torch.set_num_threads(threads)
         self.bank = AdapterBank(self.trunk)
         self.students: dict[str, Decoder] = {}
-        self._lock = threading.RLock()
+        self.capacity = capacity or Capacity()
+        self._turns = Turns()
         self._recent: list[Prefill] = []
+        self._batch = TorchBatch(self.codec, self.bank, self._turns, self.capacity)
+        self._batch.models[TRUNK] = Model.of(TRUNK, self.trunk)
+        self._scheduler: Scheduler[Row] = Scheduler(self._batch, self.capacity, self.family.name)
 
     def _load(self, folder: Path) -> Decoder:
         dtype = torch.float32 if self.device.type == "cpu" else None
-        return load_decoder(folder, dtype, self.device, self.lean)
+        decoder = load_decoder(folder, dtype, self.device, self.lean)
+        if not isinstance(decoder, LeanDecoder):
+            from .huggingface import check
+
+            check(decoder)
+        return decoder
 
     @property
     def context(self) -> int:
         """The most tokens, prompt and answer together."""
         return int(getattr(self.trunk.config, "max_position_embeddings", 1 << 20))
 
+    @property
+    def load(self) -> tuple[int, int, int]:
+        """How many requests are being answered, how many wait, and how many bytes of cache are reserved."""
+        return self._scheduler.load
+
     def close(self) -> None:
-        """Forget the models and prefills."""
-        with self._lock:
+        """End what is under way with EngineClosed; forget the models and prefills."""
+        self._scheduler.close()
+        with self._turns:
+            for model in self._batch.models.values():
+                model.instruments.close()
             self.bank.close()
+            self._batch.prefixes.clear()
             self._recent, self.students = [], {}
 
     # -- tokens -------------------------------------------------------------------------------------------
@@ -143,7 +157,7 @@ class TorchEngine:
             raise UsageError(
                 f"the prompt has {len(tokens)} tokens; this family reads 1 to {room}: shorten it"
             )
-        with self._lock:
+        with self._turns:
             known = self._known(tokens, layers)
             cache = empty_cache(self.trunk) if known is None else view(known.handle.cache)
             done = 0 if known is None else len(known.tokens)
@@ -153,8 +167,9 @@ class TorchEngine:
             if known is not None:
                 states = {layer: torch.cat((known.states[layer], new)) for layer, new in states.items()}
             spent = 1e3 * (time.perf_counter() - begun)
-            prefill = Prefill(tokens, states, spent, done, _Kept(cache, logits))
+            prefill = Prefill(tokens, states, spent, done, Kept(cache, logits, self._batch))
             self._recent = [prefill, *self._recent[: REMEMBERED - 1]]
+        self._batch.prefixes.put(self._batch.prefix(prefill))
         return prefill
 
     def _known(self, tokens: tuple[int, ...], layers: Sequence[int]) -> Prefill | None:
@@ -176,100 +191,89 @@ class TorchEngine:
         specialist: str,
         sampling: Sampling,
         vectors: Sequence[SteeringVector] = (),
-    ) -> Iterator[TokenEvent]:
-        """Answer with a specialist; closing the iterator cancels, and leaves nothing behind.
+    ) -> Stream:
+        """Answer with a specialist; closing the stream cancels, and leaves nothing behind. Waits while the
+        queue is full.
 
         Raises:
             NotFoundError: there is no such specialist.
             UsageError: it cannot be run, or cannot be steered by these vectors.
         """
-        run = self._start(prefill, specialist, vectors)
-        return self._events(run, prefill, sampling)
+        request = Request(prefill.tokens, specialist, sampling, tuple(vectors), prefill=prefill)
+        return self.submit(request, wait=None)
 
-    def _events(self, run: _Run, prefill: Prefill, sampling: Sampling) -> Iterator[TokenEvent]:
-        generator = torch.Generator().manual_seed(sampling.seed)
-        text, stops = Detokenizer(self.codec), StopTexts((*sampling.stop, *self.codec.stop_texts))
-        invocation = self.codec.invocation
-        limit = min(sampling.max_tokens, self.context - len(prefill.tokens) - len(invocation))
-        if invocation:
-            self._step(run, invocation)
-        for count in range(1, limit + 1):
-            token, logprob = draw(run.logits, sampling.temperature, generator)
-            if token in self.codec.stops:
-                yield TokenEvent(token, stops.push(text.flush()) + stops.flush(), logprob, "stop")
-                return
-            piece = stops.push(text.push(token))
-            if count == limit and not stops.stopped:
-                piece += stops.push(text.flush())
-                yield TokenEvent(token, piece + stops.flush(), logprob, "stop" if stops.stopped else "length")
-                return
-            yield TokenEvent(token, piece, logprob, "stop" if stops.stopped else None)
-            if stops.stopped:
-                return
-            self._step(run, (token,))
+    def submit(self, request: Request, wait: float | None = 0.0) -> Stream:
+        """Take a request into the batch; see `BatchEngine.submit`."""
+        return self.submit_all((request,), wait)[0]
 
-    @torch.inference_mode()
-    def _start(self, prefill: Prefill, specialist: str, vectors: Sequence[SteeringVector]) -> _Run:
-        """Choose model, adapter and cache for an answer; read the prompt again where the shared reading does
-        not do.
+    def submit_all(self, requests: Sequence[Request], wait: float | None = 0.0) -> list[Stream]:
+        """Take several requests at one moment; see `BatchEngine.submit_all`."""
+        return self._scheduler.submit([(one, self._memory(one)) for one in requests], wait)
+
+    def _memory(self, request: Request) -> int:
+        """Bytes of cache that a request may need. Raises as `BatchEngine.submit` where it must be refused."""
+        self._ready(request.specialist, request.vectors)
+        model = self._batch.model_of(request)
+        self._check(request, model)
+        limit, memory = self._batch.limit(request, model), self._batch.memory(request, model)
+        if limit < 1:
+            room = model.context - len(self.codec.invocation) - 1
+            raise UsageError(
+                f"the prompt has {len(request.tokens)} tokens; {request.specialist!r} reads 1 to {room}: "
+                "shorten it"
+            )
+        if memory > self.capacity.memory:
+            raise UsageError(
+                f"{len(request.tokens)} prompt and {limit} answer tokens need {memory >> 10} KiB of "
+                f"cache, this engine has {self.capacity.memory >> 10} KiB: shorten them, or raise that"
+            )
+        return memory
+
+    def _check(self, request: Request, model: Model) -> None:
+        """Refuse layers and widths that the model does not have."""
+        config: Any = model.decoder.config
+        width = (config.get_text_config() if hasattr(config, "get_text_config") else config).hidden_size
+        readers = [(vector.layer, vector.vector, vector.name) for vector in request.vectors]
+        readers += [(head.layer, head.weight, head.name) for head in request.heads]
+        for layer, weight, name in readers:
+            layer_at(model.instruments.layers, layer)
+            if weight.shape != (width,):
+                raise UsageError(
+                    f"{name!r} has shape {list(weight.shape)}, this model is {width} wide: use its "
+                    "own model's"
+                )
+        for layer in request.taps:
+            layer_at(model.instruments.layers, layer)
+
+    def _ready(self, name: str, vectors: Sequence[SteeringVector]) -> Card:
+        """Load what a specialist needs.
+
+        Raises:
+            NotFoundError: there is no such specialist.
+            UsageError: it cannot be run here, or not be steered by these vectors.
+            ArtifactError: a file is damaged, or a vector was made for another model.
         """
-        card = self.family.card(specialist)
+        card = self.family.card(name)
         if card.kind == "cards":
             raise UsageError(
-                f"specialist {specialist!r} answers from the cards and runs no model: nothing to generate"
+                f"specialist {name!r} answers from the cards and runs no model: nothing to generate"
             )
-        with self._lock:
-            if card.kind == "student":
-                return self._start_student(prefill, specialist, vectors)
-            if card.kind == "adapter" and specialist not in self.bank.adapters:
-                self.bank.load(specialist, self.family.specialist_folder(specialist))
-            adapter = specialist if card.kind == "adapter" else None
-            steering = self._steering(vectors)
-            kept = cast(_Kept, prefill.handle)
-            run = _Run(self.trunk, adapter, tuple(vectors), view(kept.cache), kept.logits, steering)
-            if any(v.scope != "generation" for v in vectors):
-                run.cache = empty_cache(self.trunk)
-                self._forward(run, prefill.tokens, "prompt", None)
-            return run
-
-    def _steering(self, vectors: Sequence[SteeringVector]) -> Steering | None:
-        return Steering(self.trunk, vectors, fingerprint=self.family.trunk_fingerprint) if vectors else None
-
-    def _start_student(self, prefill: Prefill, name: str, vectors: Sequence[SteeringVector]) -> _Run:
-        if vectors:
-            names = ", ".join(v.name for v in vectors)
-            raise UsageError(
+        if card.kind == "remote":
+            raise NotOffered(f"specialist {name!r} runs elsewhere: ask the remote engine for its answer")
+        if card.kind == "student" and vectors:
+            names = ", ".join(vector.name for vector in vectors)
+            raise NotOffered(
                 f"{name!r} is a student with its own weights, which {names} were not made for: unsteer it"
             )
-        if name not in self.students:
-            self.students[name] = self._load(self.family.specialist_folder(name))
-        model = self.students[name]
-        cache = empty_cache(model)
-        return _Run(model, None, (), cache, forward(model, prefill.tokens, cache))
-
-    def _step(self, run: _Run, tokens: Sequence[int]) -> None:
-        with self._lock:
-            self._forward(run, tokens, "generation", run.adapter)
-
-    @torch.inference_mode()
-    def _forward(
-        self,
-        run: _Run,
-        tokens: Sequence[int],
-        phase: Literal["prompt", "generation"],
-        adapter: str | None,
-        keep: int = 1,
-    ) -> Tensor:
-        """Run one pass; returns logits [keep, V] (`keep` 0: all) and leaves the last row in `run.logits`."""
-        with ExitStack() as stack:
-            if run.steering is not None:
-                run.steering.phase = phase
-                stack.enter_context(run.steering)
-            if adapter is not None:
-                stack.enter_context(self.bank.active(adapter))
-            logits = forward(run.model, tokens, run.cache, keep)
-        run.logits = logits[-1] if logits.ndim == 2 else logits
-        return logits
+        for vector in vectors:
+            require(vector.fingerprint, self.family.trunk_fingerprint, f"steering vector {vector.name!r}")
+        with self._turns:
+            if card.kind == "student" and name not in self.students:
+                self.students[name] = self._load(self.family.specialist_folder(name))
+                self._batch.models[name] = Model.of(name, self.students[name])
+            elif card.kind == "adapter" and name not in self.bank.adapters:
+                self.bank.load(name, self.family.specialist_folder(name))
+        return card
 
     # -- given answers ------------------------------------------------------------------------------------
 
@@ -311,17 +315,45 @@ class TorchEngine:
         layers: Sequence[int],
         vectors: Sequence[SteeringVector],
     ) -> tuple[float, dict[int, Tensor]]:
-        """One pass over invocation and answer."""
+        """One plain pass over invocation and answer."""
         if not answer:
             raise UsageError("the answer has no tokens: there is nothing to score")
-        run, invocation = self._start(prefill, specialist, vectors), self.codec.invocation
-        before = run.logits[None]
-        with self._lock, Taps(run.model, layers) as taps:
-            after = self._forward(run, (*invocation, *answer), "generation", run.adapter, keep=0)
+        card, invocation = self._ready(specialist, vectors), self.codec.invocation
+        with self._turns:
+            run = self._start(prefill, card, vectors)
+            before = run.logits[None]
+            with Taps(run.model, layers) as taps:
+                after = self._forward(run, (*invocation, *answer), "generation", keep=0)
         logits = torch.cat((before, after))[len(invocation) : -1].float()
         wanted = torch.tensor(list(answer), device=logits.device)[:, None]
         mean = logits.log_softmax(-1).gather(1, wanted).mean().item()
         return mean, {layer: taps.states[layer][0, len(invocation) :].cpu() for layer in layers}
+
+    def _start(self, prefill: Prefill, card: Card, vectors: Sequence[SteeringVector]) -> _Run:
+        """Choose model, adapter and cache; read the prompt again where the shared reading does not do."""
+        if card.kind == "student":
+            model = self.students[card.name]
+            cache = empty_cache(model)
+            return _Run(model, None, cache, forward(model, prefill.tokens, cache))
+        adapter = card.name if card.kind == "adapter" else None
+        kept = cast(Kept, prefill.handle)
+        run = _Run(self.trunk, adapter, view(kept.cache), kept.logits)
+        if vectors:
+            run.steering = Steering(self.trunk, vectors, fingerprint=self.family.trunk_fingerprint)
+        if any(vector.scope != "generation" for vector in vectors):
+            run.cache = empty_cache(self.trunk)
+            self._forward(replace(run, adapter=None), prefill.tokens, "prompt")
+        return run
+
+    def _forward(self, run: _Run, tokens: Sequence[int], phase: Phase, keep: int = 1) -> Tensor:
+        """Run one pass; returns logits [keep, V] (`keep` 0: all)."""
+        with ExitStack() as stack:
+            if run.steering is not None:
+                run.steering.phase = phase
+                stack.enter_context(run.steering)
+            if run.adapter is not None:
+                stack.enter_context(self.bank.active(run.adapter))
+            return forward(run.model, tokens, run.cache, keep)
 
 
 def forward(model: Decoder, tokens: Sequence[int], cache: Cache, keep: int = 1) -> Tensor:
@@ -339,16 +371,6 @@ def view(cache: Cache) -> Cache:
     twin: Any = copy.copy(cache)
     twin.layers = [copy.copy(layer) for layer in cache.layers]
     return cast("Cache", twin)
-
-
-def draw(logits: Tensor, temperature: float, generator: torch.Generator) -> tuple[int, float]:
-    """Draw a token from logits [V]; its log-probability is the model's own (at temperature 1)."""
-    logprobs = logits.float().log_softmax(-1).cpu()
-    if temperature == 0.0:
-        token = int(logprobs.argmax())
-    else:
-        token = int(torch.multinomial((logprobs / temperature).softmax(-1), 1, generator=generator))
-    return token, float(logprobs[token])
 
 
 def _device(name: str) -> torch.device:

@@ -1,0 +1,123 @@
+"""A row of a batch: one request, from the first chunk of its prompt to its last token."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from ..tokenizing import ChatCodec, Detokenizer, StopTexts
+from .base import Finish, Head, Request, RequestFailed, TokenEvent
+from .instruments import Slot
+from .rows import RowCache
+from .sampling import draw
+from .stream import Stream
+
+
+class HeadSet:
+    """Some heads of a request, stacked by layer so that one product reads all of a layer."""
+
+    def __init__(self, heads: Sequence[Head], device: torch.device) -> None:
+        self.heads = tuple(heads)
+        self.key = tuple(id(head) for head in heads)
+        self.stacks: list[tuple[int, list[int], Tensor, Tensor]] = []
+        for layer in dict.fromkeys(head.layer for head in heads):
+            mine = [at for at, head in enumerate(heads) if head.layer == layer]
+            weight = torch.stack([heads[at].weight.float() for at in mine], 1).to(device)
+            bias = torch.tensor([heads[at].bias for at in mine], dtype=torch.float, device=device)
+            self.stacks.append((layer, mine, weight, bias))
+
+    def logits(self, seen: dict[int, Tensor], places: Sequence[int]) -> list[list[float]]:
+        """Return the logits of every head, in order, at each of the flat places of kept states [N, D]."""
+        found = [[0.0] * len(self.heads) for _ in places]
+        for layer, mine, weight, bias in self.stacks:
+            x = seen[layer] if len(places) == seen[layer].shape[0] else seen[layer][list(places)]
+            for values, read in zip(found, torch.addmm(bias, x.float(), weight).tolist(), strict=True):
+                for at, value in zip(mine, read, strict=True):
+                    values[at] = value
+        return found
+
+
+@dataclass(eq=False)
+class Row:
+    """One open request. `tokens` are prompt, invocation and answer so far; from `boundary` on they are
+    generation.
+
+    `serial` is unique within its engine, `model` names one of the engine's. `limit` is the most tokens the
+    answer may have.
+    """
+
+    serial: int
+    request: Request
+    stream: Stream
+    codec: ChatCodec
+    cache: RowCache
+    tokens: list[int]
+    boundary: int
+    limit: int
+    model: str
+    adapter: str | None = None
+    slots: tuple[Slot, ...] = ()
+    answering: HeadSet | None = None
+    asking: HeadSet | None = None
+    drawn: int = 0
+    text: Detokenizer = field(init=False)
+    stops: StopTexts = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.text = Detokenizer(self.codec)
+        self.stops = StopTexts((*self.request.sampling.stop, *self.codec.stop_texts))
+
+    @property
+    def unread(self) -> int:
+        """How many tokens are still to be read before the next can be drawn."""
+        return len(self.tokens) - self.cache.length
+
+    @property
+    def plain(self) -> bool:
+        """Whether the next token is the likeliest one."""
+        return self.request.sampling.temperature == 0.0 and self.request.sampling.repetition == 1.0
+
+    def choose(self, logits: Tensor, best: int) -> int:
+        """Return the next token; `best` is the likeliest of logits [V]."""
+        return best if self.plain else draw(logits, self.request.sampling, self.drawn, self.tokens)
+
+    def accept(self, token: int, logprob: float, readings: Sequence[float] = ()) -> None:
+        """Take the drawn token with what the answering heads read: make its event, and end the stream where
+        it ends the answer.
+        """
+        if not math.isfinite(logprob):
+            self.stream.fail(overflow(f"token {self.drawn} of the answer has log-probability {logprob}"))
+            return
+        self.drawn += 1
+        self.tokens.append(token)
+        text = self._text_of(token)
+        ended = token in self.codec.stops or self.stops.stopped
+        finish: Finish | None = "stop" if ended else "length" if self.drawn == self.limit else None
+        each: list[float] = []
+        for head, logit in zip(self.answering.heads if self.answering else (), readings, strict=True):
+            if head.at == "token":
+                each.append(logit)
+            if head.at == "token" or finish is not None:
+                self.stream.read(head.name, logit)
+        self.stream.put(TokenEvent(token, text, logprob, finish, tuple(each)))
+
+    def _text_of(self, token: int) -> str:
+        text, stops = self.text, self.stops
+        if token in self.codec.stops:
+            return stops.push(text.flush()) + stops.flush()
+        piece = stops.push(text.push(token))
+        if self.drawn == self.limit and not stops.stopped:
+            piece += stops.push(text.flush())
+            piece += stops.flush()
+        return piece
+
+
+def overflow(what: str) -> RequestFailed:
+    """The error of a request whose numbers are not finite."""
+    return RequestFailed(
+        f"{what}: numbers overflowed in the forward pass; steer less strongly, or look at the adapter"
+    )
