@@ -149,8 +149,14 @@ def pool_max_rolling_mean(x: Tensor, window: int = 8) -> Tensor:
     return nn.functional.avg_pool1d(rows.T[None], width, stride=1)[0].amax(dim=1)
 
 
+def pool_mean(x: Tensor) -> Tensor:
+    """Return the mean over all tokens: [T,D] -> [D], float32."""
+    return _tokens(x).float().mean(0)
+
+
 POOLINGS: dict[str, Callable[[Tensor], Tensor]] = {
     "last": pool_last,
+    "mean": pool_mean,
     "max_rolling_mean": pool_max_rolling_mean,
 }
 

@@ -1,0 +1,1 @@
+"""Measure routing from labelled tables on public data, against its baselines."""

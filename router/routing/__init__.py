@@ -1,0 +1,1 @@
+"""Routing policies from labelled tables: read, fit, stack, calibrate, decide, report."""

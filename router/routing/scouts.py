@@ -1,0 +1,173 @@
+"""Scouts: what reads a prompt into the vector that heads read. Any decoder with known layers, or any encoder.
+
+The model and its tokenizer come from outside, so this floor loads nothing.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from ...store.errors import UsageError
+from ...store.hashes import canonical, digest
+from ...store.records import Message
+from ..files import read_tensors, write_tensors
+from ..taps import POOLINGS, Site, Taps
+from .seen import Seen
+from .table import Table
+
+Turns = Sequence[Message]
+Encode = Callable[[Turns], Sequence[int]]
+Codes = Callable[[Mapping[int, Tensor]], Tensor]
+_ROWS = 32
+
+
+class Reader(Protocol):
+    """A scout. `spec` is plain JSON that says which one it is and where it reads; it names the cache too."""
+
+    spec: Mapping[str, Any]
+
+    def read(self, prompts: Sequence[Turns]) -> Seen:
+        """Read conversations, the prompt last."""
+
+
+def text_of(turns: Turns) -> str:
+    """A conversation as the text heads see it."""
+    return "\n\n".join(turn.content for turn in turns)
+
+
+def _groups(lengths: Sequence[int]) -> Iterator[list[int]]:
+    """Indexes of equal length, at most 32 together: without padding a batch reads as each row would alone."""
+    found: dict[int, list[int]] = defaultdict(list)
+    for index, length in enumerate(lengths):
+        found[length].append(index)
+    for _, members in sorted(found.items()):
+        for start in range(0, len(members), _ROWS):
+            yield members[start : start + _ROWS]
+
+
+@dataclass(eq=False)
+class DecoderReader:
+    """Reads the residual stream of a decoder at a site, and how sure it is of its own next token.
+
+    `encode` gives a conversation's tokens; longer ones keep their last `context`. `codes` reads a dictionary.
+    """
+
+    model: nn.Module
+    encode: Encode
+    site: Site
+    spec: Mapping[str, Any]
+    context: int = 1024
+    codes: Codes | None = None
+
+    @torch.inference_mode()
+    def read(self, prompts: Sequence[Turns]) -> Seen:
+        tokens = [tuple(self.encode(turns))[-self.context :] for turns in prompts]
+        states: list[Tensor] = [torch.empty(0)] * len(tokens)
+        signals, codes = list(states), list(states)
+        with Taps(self.model, self.site.layers) as taps:
+            for group in _groups([len(one) for one in tokens]):
+                ids = torch.tensor([tokens[i] for i in group])
+                out = self.model(input_ids=ids, use_cache=False, logits_to_keep=1)
+                for row, index in enumerate(group):
+                    layers = {layer: taps.states[layer][row] for layer in self.site.layers}
+                    states[index] = self.site.vector(layers)
+                    signals[index] = sureness(out.logits[row, -1])
+                    if self.codes is not None:
+                        codes[index] = self.codes(layers)
+        texts = tuple(map(text_of, prompts))
+        stacked = torch.stack(codes) if self.codes is not None else None
+        return Seen(texts, torch.stack(states), torch.stack(signals), stacked)
+
+
+def sureness(logits: Tensor) -> Tensor:
+    """Log-probability of the likeliest token, entropy in nats, and the lead over the second: [V] -> [3]."""
+    log_p = torch.log_softmax(logits.float(), 0)
+    top = log_p.topk(2).values
+    return torch.stack([top[0], -(log_p.exp() * log_p).sum(), top[0] - top[1]])
+
+
+@dataclass(eq=False)
+class EncoderReader:
+    """Reads hidden states of an encoder: layers 0 (the embedding) to its last, pooled over its tokens.
+
+    `encode` gives tokens with the encoder's special ones, at most `context`.
+    """
+
+    model: nn.Module
+    encode: Encode
+    layers: tuple[int, ...]
+    poolings: tuple[str, ...]
+    spec: Mapping[str, Any]
+    context: int = 512
+
+    def __post_init__(self) -> None:
+        unknown = [name for name in self.poolings if name not in POOLINGS]
+        if unknown or not self.poolings or not self.layers:
+            raise UsageError(
+                f"an encoder with layers {self.layers} and poolings {self.poolings}: name at least one of "
+                "each; "
+                f"poolings are {', '.join(POOLINGS)}"
+            )
+
+    @torch.inference_mode()
+    def read(self, prompts: Sequence[Turns]) -> Seen:
+        tokens = [self._fitted(tuple(self.encode(turns))) for turns in prompts]
+        found: list[Tensor] = [torch.empty(0)] * len(tokens)
+        for group in _groups([len(one) for one in tokens]):
+            ids = torch.tensor([tokens[i] for i in group])
+            states = self.model(input_ids=ids, output_hidden_states=True).hidden_states
+            for row, index in enumerate(group):
+                found[index] = torch.cat(
+                    [
+                        POOLINGS[how](self._at(states, layer)[row])
+                        for layer in self.layers
+                        for how in self.poolings
+                    ]
+                )
+        return Seen(tuple(map(text_of, prompts)), torch.stack(found))
+
+    def _fitted(self, tokens: tuple[int, ...]) -> tuple[int, ...]:
+        """A long text keeps its beginning, and the closing special token."""
+        return tokens if len(tokens) <= self.context else (*tokens[: self.context - 1], tokens[-1])
+
+    def _at(self, states: Sequence[Tensor], layer: int) -> Tensor:
+        if not 0 <= layer < len(states):
+            raise UsageError(f"layer {layer} does not exist; this encoder has layers 0 to {len(states) - 1}")
+        return states[layer]
+
+
+@dataclass(eq=False)
+class TextReader:
+    """No scout at all: heads see the text."""
+
+    spec: Mapping[str, Any]
+
+    def read(self, prompts: Sequence[Turns]) -> Seen:
+        return Seen(tuple(map(text_of, prompts)))
+
+
+def read_table_with(reader: Reader, table: Table, cache: Path | None = None) -> Seen:
+    """Read all prompts of a table; with a cache folder, what was read before is taken from there."""
+    if cache is None or reader.spec.get("kind") == "none":
+        return _with_groups(reader.read(table.turns), table)
+    prompts = [[turn.model_dump() for turn in turns] for turns in table.turns]
+    path = cache / f"{digest(canonical([dict(reader.spec), prompts]))[:40]}.safetensors"
+    if path.is_file():
+        kept = read_tensors(path, ("states",))
+        return _with_groups(Seen(table.texts, kept["states"], kept.get("signals"), kept.get("codes")), table)
+    seen = reader.read(table.turns)
+    assert seen.states is not None
+    tensors = {"states": seen.states, "signals": seen.signals, "codes": seen.codes}
+    write_tensors(path, {name: one for name, one in tensors.items() if one is not None})
+    return _with_groups(seen, table)
+
+
+def _with_groups(seen: Seen, table: Table) -> Seen:
+    return Seen(table.texts, seen.states, seen.signals, seen.codes, table.groups)
