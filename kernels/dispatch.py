@@ -69,7 +69,7 @@ def _require_triton(device: torch.device, tensors: tuple[Tensor, ...]) -> None:
     if device.type != "cuda" and not interpreted():
         raise ValueError(
             f"backend 'triton' runs on a GPU, these tensors lie on {device}; move them, or take 'auto' "
-            "(tests set TRITON_INTERPRET=1 before the first kernel)"
+            "(tests start Python with TRITON_INTERPRET=1)"
         )
     if not all(map(_exact, tensors)):
         raise ValueError(

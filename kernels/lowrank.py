@@ -1,4 +1,4 @@
-"""Products of low rank, another for each token: y[n] += scale[row] * up[row]^T (down[row] x[n] + offset[row]).
+"""Products of low rank, one for each token: y[n] += scale[row] * up[row]^T (down[row] x[n] + offset[row]).
 
 One piece serves three uses. Adapters: x is what enters a linear layer, y what leaves it, a row is a request's
 adapter. Steering: x = y is the residual stream. Representation fine-tuning (Wu et al., 'ReFT' (2024), eq. 2),
@@ -129,9 +129,10 @@ def _written(y: Tensor, x: Tensor, tables: LowRank, rows: Tensor, path: str) -> 
 def _groups(rows: Tensor) -> list[tuple[int, Tensor | slice]]:
     """Return the tokens of each row but 0; neighbours as a slice, which copies nothing."""
     order = rows.argsort(stable=True)
-    kinds, counts = rows.unique(return_counts=True)
+    ordered = rows[order]
+    kinds, counts = torch.unique_consecutive(ordered, return_counts=True)
     groups: list[tuple[int, Tensor | slice]] = []
-    for row, at in zip(kinds.tolist(), order.split(counts.tolist()), strict=True):
+    for row, at in zip(kinds.tolist(), torch.split(order, counts.tolist()), strict=True):
         first, last = int(at[0]), int(at[-1])
         together = last - first + 1 == len(at)
         if row:

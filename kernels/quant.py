@@ -7,7 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+# What folders of quantized weights hold; `packed` has a layout for all of WIDTHS.
 BITS = (4, 8)
+WIDTHS = (2, 3, 4, 8)
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,15 +29,15 @@ def _spread(scales: Tensor, group: int, width: int) -> Tensor:
 
 
 def quantize(w: Tensor, bits: int, group: int) -> Quantized:
-    """Quantize w [O,I] to `bits` (4 or 8), one scale per row and `group` columns: scale = max|w| / qmax.
+    """Quantize w [O,I] to `bits` (2, 3, 4 or 8), one scale a row and `group` columns: scale = max|w| / qmax.
 
     The error of each weight is at most half its scale. Raises ValueError for another shape, other bits, a
     group below 1, or weights that are not finite.
     """
-    if w.ndim != 2 or w.numel() == 0 or bits not in BITS or group < 1:
+    if w.ndim != 2 or w.numel() == 0 or bits not in WIDTHS or group < 1:
         raise ValueError(
             f"quantize got shape {list(w.shape)}, bits {bits}, group {group}; it takes a matrix, bits of "
-            f"{BITS} and a group of at least 1"
+            f"{WIDTHS} and a group of at least 1"
         )
     if not bool(torch.isfinite(w).all()):
         raise ValueError("the weights hold numbers that are not finite; restore them before quantizing")

@@ -118,7 +118,7 @@ def test_misfits_are_refused() -> None:
         ((1, down * float("inf"), up), "not finite"),
     ):
         with pytest.raises(ValueError, match=said):
-            tables.put(*given)  # type: ignore[arg-type]
+            tables.put(*given)
     y, x, rows = torch.ones(2, 5), torch.ones(2, 4), torch.tensor([1, 2])
     for bad, said in (
         ((y, x[:, :3], rows), "flatten"),
