@@ -42,12 +42,15 @@ def utc_now() -> str:
 def normal_time(text: str) -> str:
     """Return an ISO-8601 time in the log's one format, so that times compare as text.
 
-    Raises ValueError when `text` is no ISO-8601 time, or names no time zone.
+    Raises ValueError when `text` is no ISO-8601 time, names no time zone, or lies outside the calendar.
     """
     moment = datetime.fromisoformat(text)
     if moment.tzinfo is None:
         raise ValueError(f"time {text!r} names no time zone; add one, for example {text}Z")
-    return _in_utc(moment)
+    try:
+        return _in_utc(moment)
+    except OverflowError:
+        raise ValueError(f"time {text!r} lies outside the years 1 to 9999 in UTC") from None
 
 
 def _in_utc(moment: datetime) -> str:
