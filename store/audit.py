@@ -14,6 +14,8 @@ from .compare import Difference, differences
 from .database import HEAD, PATIENCE, Place, ensure_schema, matching, revision
 from .errors import NotFoundError, UsageError
 from .events import tip as last_row
+from .listing import Filter as Filter
+from .listing import more_texts, newest
 from .printable import json_text
 from .reading import pages
 from .records import Count, Frozen, Page, Probability, Status, Time
@@ -26,21 +28,6 @@ SHORTEST = 4  # characters that an abbreviated id needs
 
 opened = events.alias("opened")
 closed = events.alias("closed")
-
-
-class Filter(Frozen):
-    """Which records: every given condition holds. `since` is included, `until` is not.
-
-    `text` finds every word of it in one of the record's texts (earlier turns of the conversation included).
-    """
-
-    status: Status | None = None
-    specialist: str | None = None
-    thread: str | None = None
-    person: str | None = None
-    since: Time | None = None
-    until: Time | None = None
-    text: str | None = None
 
 
 class Summary(Frozen):
@@ -98,16 +85,13 @@ class Audit:
         self, wanted: Filter | None = None, *, limit: int = 50, before: str | None = None
     ) -> list[Page]:
         """Like `summaries`, the whole pages."""
-        query = _matching_records(wanted or Filter()).order_by(opened.c.sequence.desc()).limit(limit)
         with self.reading() as connection:
-            if before is not None:
-                start = select(events.c.sequence).where(
-                    events.c.record_id == before, events.c.kind == "opened"
-                )
-                query = query.where(opened.c.sequence < start.scalar_subquery())
-            if wanted is not None and wanted.text:
-                query = query.where(_holding(connection, wanted.text))
-            return pages(connection, connection.scalars(query).all())
+            return pages(connection, newest(connection, wanted or Filter(), limit, before))
+
+    def more_texts(self, words: str) -> bool:
+        """Whether more texts hold the words than `latest` and `summaries` look at."""
+        with self.reading() as connection:
+            return more_texts(connection, words)
 
     def resolve(self, name: str) -> str:
         """The full id that `name` means: an id, its first or last characters, or `last` for the newest

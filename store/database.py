@@ -19,7 +19,7 @@ from .errors import StoreCorruptError, StoreError, StoreMissingError, StorePlace
 from .tables import metadata
 
 # The revision that this program reads and writes: the newest in migrations/versions (a test compares them).
-HEAD = "0002"
+HEAD = "0003"
 VERSION_TABLE = "pilothouse_schema"
 MIGRATIONS = Path(__file__).parent / "migrations"
 PATIENCE = 10.0  # seconds to wait for another process's write lock

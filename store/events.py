@@ -9,6 +9,7 @@ from sqlalchemy import Connection, Insert, Table, delete, insert, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from .hashes import GENESIS, seal
+from .listing import Lines
 from .payloads import Event, artifact_id, row_of
 from .process import Process
 from .records import Artifact
@@ -74,6 +75,7 @@ class Batch:
         self._running: dict[str, Process] = {}
         self._ended: list[str] = []
         self._people: dict[str, str] = {}
+        self._lines = Lines()
 
     def history(self, record_id: str) -> History:
         """What the log and this batch hold of a record that was named at the start."""
@@ -95,6 +97,10 @@ class Batch:
             self._ended.append(event.record_id)
         if draft.person is not None:
             self._people[event.record_id] = draft.person
+        if event.kind == "opened":
+            self._lines.open(row)
+        elif event.kind == "closed":
+            self._lines.close(row, event.p_correct, event.total_ms)
         known = self.history(event.record_id)
         self._histories[event.record_id] = History(event.thread_id, known.kinds | {event.kind})
         return self._last
@@ -102,6 +108,7 @@ class Batch:
     def flush(self) -> None:
         """Write what was added."""
         self._insert(events, self._rows)
+        self._lines.flush(self._connection)
         self._insert_new(content, [{"sha256": key, "text": text} for key, text in self._texts.items()])
         self._insert_new(content_uses, [{"record_id": who, "sha256": key} for who, key in self._uses])
         self._insert_new(artifacts, [{"id": key, **row} for key, row in self._artifacts.items()])

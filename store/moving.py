@@ -12,12 +12,12 @@ from .database import Place, ensure_schema
 from .errors import StorePlaceError, UsageError, VerifyError
 from .events import lock_chain
 from .records import Count, Frozen
-from .tables import artifacts, content, content_uses, events, meta, people, running
+from .tables import artifacts, content, content_uses, events, listing, meta, people, running
 from .verify import Verification, verify
 
 CHUNK = 1000  # rows in one statement
 # a text before its uses; `meta` is made by the schema, so it is filled up, not copied
-TABLES = (content, content_uses, artifacts, events, people, running)
+TABLES = (content, content_uses, artifacts, events, listing, people, running)
 
 
 class Moved(Frozen):

@@ -7,7 +7,7 @@ prompt in them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from .hashes import canonical, digest, storable
@@ -19,7 +19,7 @@ Model = TypeVar("Model", bound=Frozen)
 
 class Event(NamedTuple):
     """A row before it has a place in the chain. `payload` is canonical JSON; `texts` maps digests to
-    texts.
+    texts; P(correct) and milliseconds are for the list of records.
     """
 
     kind: str
@@ -29,6 +29,8 @@ class Event(NamedTuple):
     payload: str
     specialists: str = ""
     texts: Mapping[str, str] = {}
+    p_correct: float | None = None
+    total_ms: float = 0.0
 
 
 class Texts(dict[str, str]):
@@ -94,7 +96,17 @@ def closed(
     }
     names = dict.fromkeys(part.specialist for part in parts if part.specialist)
     event = _event("closed", record_id, thread_id, status, body, texts, keep_text)
-    return event._replace(specialists=f",{','.join(names)}," if names else "")
+    return event._replace(
+        specialists=f",{','.join(names)}," if names else "",
+        p_correct=belief(parts),
+        total_ms=sum(part.generation.timings.total_ms for part in parts if part.generation is not None),
+    )
+
+
+def belief(parts: Sequence[Part]) -> float | None:
+    """P(correct) of the first part's specialist, as the list of records shows it."""
+    beliefs = {one.specialist: one.p_correct for one in parts[0].candidates} if parts else {}
+    return beliefs.get(parts[0].specialist or "") if parts else None
 
 
 def outcome(given: Outcome, thread_id: str, keep_text: bool, redact: Redact | None = None) -> Event:

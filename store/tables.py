@@ -4,7 +4,8 @@
 Every other table serves it: `content` holds the texts by digest, so that they can be erased while the rows
 stand; `content_uses` says which record holds which text; `artifacts` spells out the artifact lists;
 `running` names the records still open and the process that writes them; `people` says whose record it is,
-where the caller said so; `meta` holds a few facts about the log.
+where the caller said so; `listing` has one narrow row a record, for lists; `meta` holds a few facts about
+the log.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from sqlalchemy import (
     CheckConstraint,
     Column,
     Dialect,
+    Float,
     ForeignKey,
     Index,
     Integer,
@@ -129,6 +131,30 @@ people = Table(
     Column("person", AnyText(), nullable=False),
 )
 Index(None, people.c.person)
+
+# One narrow row a record, for lists; it says nothing that `events` does not.
+listing = Table(
+    "listing",
+    metadata,
+    Column(
+        "sequence",
+        Integer,
+        ForeignKey("events.sequence", ondelete="CASCADE"),
+        primary_key=True,
+        autoincrement=False,
+    ),
+    Column("record_id", AnyText(64), nullable=False, unique=True),
+    Column("thread_id", AnyText(255), nullable=False),
+    Column("created_at", String(32), nullable=False),
+    Column("status", String(16), nullable=False),
+    Column("specialists", AnyText(), nullable=False),
+    Column("p_correct", Float),
+    Column("total_ms", Float, nullable=False),
+)
+Index(None, listing.c.created_at, listing.c.sequence)
+Index(None, listing.c.status, listing.c.created_at, listing.c.sequence)
+Index(None, listing.c.thread_id, listing.c.created_at, listing.c.sequence)
+Index(None, listing.c.specialists, listing.c.created_at, listing.c.sequence)
 
 running = Table(
     "running",

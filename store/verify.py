@@ -11,6 +11,7 @@ from sqlalchemy import Connection, RowMapping, Select, func, select
 
 from .errors import UsageError
 from .hashes import GENESIS, canonical, digest, seal
+from .listing import mislisted
 from .records import Count, Digest, Frozen
 from .retention import NOBODY, expiries
 from .tables import artifacts, content, content_uses, events
@@ -67,7 +68,7 @@ def verify(connection: Connection, known: Tip | None = None) -> Verification:
     Without a tip noted elsewhere, rows cut off the end, or a chain rebuilt from its start, cannot be seen.
     """
     walk = _Walk(connection, known)
-    broken = walk.rows() or walk.contents() or walk.known_is_there()
+    broken = walk.rows() or walk.contents() or walk.known_is_there() or _unlisted(connection)
     return Verification(
         ok=broken is None,
         rows=walk.tip.sequence,
@@ -77,6 +78,11 @@ def verify(connection: Connection, known: Tip | None = None) -> Verification:
         broken=broken,
         pruned=walk.pruned.through if walk.pruned is not None else 0,
     )
+
+
+def _unlisted(connection: Connection) -> Break | None:
+    found = mislisted(connection)
+    return Break(sequence=found[0], record_id=found[1], reason=found[2]) if found is not None else None
 
 
 class _Walk:

@@ -149,6 +149,7 @@ def test_a_chain_rebuilt_from_its_start_needs_a_noted_tip(
 ) -> None:
     tip = audit.verify().tip
     tamper("UPDATE events SET status = 'failed' WHERE sequence = 2")
+    tamper("UPDATE listing SET status = 'failed' WHERE sequence = 1")
     before = GENESIS
     for row in _rows(audit):
         after = seal(before, row)
