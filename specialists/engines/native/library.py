@@ -16,7 +16,7 @@ from . import build
 OK: Final = 0
 OUT_OF_CONTEXT, OUT_OF_CACHE, NOT_FINITE = 2, 3, 4
 F32, BF16, F16 = 0, 1, 16
-Q, K, V, O, GATE, UP, DOWN, EMBED, HEAD = range(9)
+MAP_Q, MAP_K, MAP_V, MAP_O, MAP_GATE, MAP_UP, MAP_DOWN, EMBED, HEAD = range(9)
 NORM_INPUT, NORM_POST, NORM_Q, NORM_K, NORM_FINAL = range(5)
 
 _lock = threading.Lock()
@@ -38,13 +38,14 @@ Shape = _structure(
 Matrix = _structure("Matrix", kind=_I, rows=_I, columns=_I, group=_I, data=_P, scales=_P, bias=_P)
 Entry = _structure(
     "Entry", kind=_I, layer=_I, in_prompt=_I, in_generation=_I, gate_layer=_I, relative=_I,
-    keep_norm=_I, coefficient=_F, reader_bias=_F, reader_threshold=_F, gate_bias=_F, gate_threshold=_F, vector=_P, reader=_P, gate=_P,
+    keep_norm=_I, coefficient=_F, reader_bias=_F, reader_threshold=_F,
+    gate_bias=_F, gate_threshold=_F, vector=_P, reader=_P, gate=_P,
 )  # fmt: skip
 HeadEntry = _structure("HeadEntry", layer=_I, bias=_F, weight=_P)
 Run = _structure(
     "Run", tokens=_P, targets=_P, logprobs=_P, logits=_P, tap_layers=_P, taps=_P, readings=_P, sequence=_I,
-    count=_I, adapter=_I, plan=_I, generation=_I, draw=_I, taps_count=_I, taps_steered=_I, status=_I, token=_I, logprob=_F,
-    normaliser=_F,
+    count=_I, adapter=_I, plan=_I, generation=_I, draw=_I, taps_count=_I, taps_steered=_I, status=_I,
+    token=_I, logprob=_F, normaliser=_F,
 )  # fmt: skip
 
 FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {

@@ -22,13 +22,13 @@ from . import library as lib
 from .weights import Precision, Stored, read_stored
 
 MAPS: Final = {
-    "self_attn.q_proj": lib.Q,
-    "self_attn.k_proj": lib.K,
-    "self_attn.v_proj": lib.V,
-    "self_attn.o_proj": lib.O,
-    "mlp.gate_proj": lib.GATE,
-    "mlp.up_proj": lib.UP,
-    "mlp.down_proj": lib.DOWN,
+    "self_attn.q_proj": lib.MAP_Q,
+    "self_attn.k_proj": lib.MAP_K,
+    "self_attn.v_proj": lib.MAP_V,
+    "self_attn.o_proj": lib.MAP_O,
+    "mlp.gate_proj": lib.MAP_GATE,
+    "mlp.up_proj": lib.MAP_UP,
+    "mlp.down_proj": lib.MAP_DOWN,
 }
 NORMS: Final = {
     "input_layernorm": lib.NORM_INPUT,
@@ -76,6 +76,11 @@ class Sequence(Numbered):
     """The keys and values of some tokens; `length` counts them."""
 
     length: int = 0
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that its tokens take, shared or not."""
+        return self.length * self.model.bytes_a_token
 
     def fork(self, tokens: int) -> Sequence:
         """Return a sequence that begins with the first `tokens` of this one; what both hold is shared.
@@ -150,6 +155,7 @@ class NativeModel:
         """
         self.context, self.config = context, LeanConfig.read(read_json(folder / "config.json"))
         config, self.rows = self.config, rows
+        self.kinds: set[int] = set()
         shape = lib.Shape(
             vocabulary=config.vocab_size,
             width=config.hidden_size,
@@ -199,6 +205,7 @@ class NativeModel:
     def _matrix(self, layer: int, index: int, tensors: dict[str, Stored | Tensor], name: str) -> None:
         found, bias = tensors[f"{name}.weight"], tensors.get(f"{name}.bias")
         assert isinstance(found, Stored)
+        self.kinds.add(found.kind)
         given = lib.Matrix(
             kind=found.kind,
             rows=found.data.shape[0],
@@ -228,6 +235,12 @@ class NativeModel:
     def weight_bytes(self) -> int:
         """Memory of all matrices; a decoded token reads it once, but for the embedding of an untied one."""
         return int(lib.library().ph_model_bytes(self.handle))
+
+    @property
+    def bytes_a_token(self) -> int:
+        """Memory of one token's keys and values."""
+        padded = -(-self.config.head_dim // 16) * 16
+        return 8 * self.config.num_hidden_layers * self.config.num_key_value_heads * padded
 
     @property
     def cache_bytes(self) -> int:

@@ -17,7 +17,7 @@ Forward::Forward(ph_model& model, std::vector<Row>& rows)
   for (int i = 0; i < count_; i++) {
     const Row& row = rows_[size_t(i)];
     if (row.wanted) wanted_.push_back(i);
-    runs_of_many_ = runs_of_many_ || row.index > 0;
+    many_ = many_ || (i > 0 && rows_[size_t(i) - 1].sequence == row.sequence) || row.index > 0;
     if (row.adapter != nullptr) {
       if (!spans_.empty() && spans_.back().end == i && spans_.back().adapter == row.adapter)
         spans_.back().end = i + 1;
@@ -246,7 +246,7 @@ void Forward::attention(int layer, int t) {
   const Part mine = share(count_ * groups, t);
   // Units are (key-value head, row), head by head: a thread reads few heads' caches.
   for (int unit = mine.begin; unit < mine.end; unit++) write_cache(layer, unit % count_, unit / count_);
-  if (runs_of_many_) model_.context->pool.barrier();
+  if (many_) model_.context->pool.barrier();
   for (int unit = mine.begin; unit < mine.end; unit++) attend_row(layer, unit % count_, unit / count_, t);
   model_.context->pool.barrier();
 }

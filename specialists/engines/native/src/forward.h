@@ -58,7 +58,7 @@ class Forward {
   std::vector<Span> spans_;       // rows with adapters
   std::vector<int> wanted_;       // rows whose logits are
   std::vector<uint8_t> touched_;  // [layers]: whether steering, taps or heads look at any row there
-  bool runs_of_many_ = false;     // some run has several rows, which read each other's keys
+  bool many_ = false;             // some sequence has several rows, which read each other's keys
   std::vector<Input> inputs_;     // [threads]
 };
 

@@ -1,0 +1,259 @@
+"""The native engine's batch: how requests become rows, and what one step over them is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import count
+from typing import TYPE_CHECKING, cast
+
+import torch
+from torch import Tensor
+
+from ...tokenizing import ChatCodec
+from ..base import Capacity, Prefill, Request, RequestFailed
+from ..prefixes import Prefix, Prefixes, key_of
+from ..row import HeadSet, Row, overflow
+from ..stream import Stream
+from . import library as lib
+from .model import NativeModel, Numbered, Plan, Run
+from .model import Sequence as Cached
+from .plans import plan_of
+
+if TYPE_CHECKING:
+    from ..rows import RowCache
+
+TRUNK = ""
+REMEMBERED = 8
+BLOCK = 32
+CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True, eq=False)
+class Held:
+    """A prefill's sequence, and the batch that it belongs to."""
+
+    sequence: Cached
+    owner: object
+
+
+@dataclass(eq=False)
+class NativeRow(Row):
+    """An open request with its sequence (in `cache`), its adapter and its plan in the engine."""
+
+    acting: Numbered | None = None
+    steering: Plan | None = None
+    reading: list[str] = field(default_factory=list)
+
+    @property
+    def sequence(self) -> Cached:
+        """Its keys and values."""
+        return cast(Cached, self.cache)
+
+
+@dataclass(frozen=True, eq=False)
+class _Span:
+    """A row's tokens of one step: its runs, at most one of prompt and one of generation."""
+
+    row: NativeRow
+    runs: tuple[Run, ...]
+    first: int
+    draws: bool
+
+    @property
+    def end(self) -> int:
+        return self.first + sum(len(run.tokens) for run in self.runs)
+
+    @property
+    def prompt(self) -> Run | None:
+        """The run that holds the prompt's last token, if it is read now."""
+        found = self.runs[0]
+        last = self.row.boundary - 1
+        return found if self.first <= last < self.first + len(found.tokens) else None
+
+
+class NativeBatch:
+    """The rows of one engine (`scheduler.Work`). `models` {name: model} grows as students are loaded,
+    `adapters` as specialists are.
+    """
+
+    def __init__(self, codec: ChatCodec, trunk: NativeModel, capacity: Capacity) -> None:
+        self.codec, self.capacity = codec, capacity
+        self.models: dict[str, NativeModel] = {TRUNK: trunk}
+        self.adapters: dict[str, Numbered] = {}
+        self.prefixes = Prefixes(REMEMBERED, capacity.memory // 4)
+        self._serials = count()
+
+    # -- rows ----------------------------------------------------------------------------------------------
+
+    def limit(self, request: Request, model: NativeModel) -> int:
+        """The most tokens that the answer may have; below 1 where the prompt leaves no room."""
+        room = model.config.max_position_embeddings - len(request.tokens) - len(self.codec.invocation)
+        return min(request.sampling.max_tokens, room)
+
+    def memory(self, request: Request, model: NativeModel) -> int:
+        """Bytes of cache that the request may come to need, in whole blocks."""
+        tokens = len(request.tokens) + len(self.codec.invocation) + self.limit(request, model)
+        return model.bytes_a_token * -(-tokens // BLOCK) * BLOCK
+
+    def model_of(self, request: Request) -> NativeModel:
+        """The model that answers: a student's own, else the trunk."""
+        return self.models.get(request.specialist, self.models[TRUNK])
+
+    def open(self, request: Request, stream: Stream) -> NativeRow:
+        """Give a request a row, which goes on from what was read already where it may."""
+        model = self.model_of(request)
+        asking = [head for head in request.heads if head.at == "prompt"]
+        answering = [head for head in request.heads if head.at != "prompt"]
+        sequence = self._begun(request, stream, model, bool(asking))
+        return NativeRow(
+            serial=next(self._serials),
+            request=request,
+            stream=stream,
+            codec=self.codec,
+            cache=cast("RowCache", sequence),
+            tokens=[*request.tokens, *self.codec.invocation],
+            boundary=len(request.tokens),
+            limit=self.limit(request, model),
+            model=request.specialist if request.specialist in self.models else TRUNK,
+            answering=HeadSet(answering, CPU) if answering else None,
+            asking=HeadSet(asking, CPU) if asking else None,
+            acting=self.adapters.get(request.specialist),
+            steering=plan_of(model, request.vectors, (*asking, *answering)),
+            reading=[head.name for head in (*asking, *answering)],
+        )
+
+    def _begun(self, request: Request, stream: Stream, model: NativeModel, asked: bool) -> Cached:
+        """A sequence that holds as much of the prompt as was read alike; never so much that nothing is left
+        to read.
+        """
+        most = len(request.tokens) - (asked or not self.codec.invocation)
+        found = self._known(request, model) if request.reuse else None
+        if found is None or min(found[2], most) < 1:
+            return model.sequence()
+        sequence, states, common = found
+        twin = sequence.fork(min(common, most))
+        stream.reused = twin.length
+        for layer in request.taps:
+            stream.tap(layer, states[layer][: twin.length])
+        return twin
+
+    def _known(self, request: Request, model: NativeModel) -> tuple[Cached, Mapping[int, Tensor], int] | None:
+        name = request.specialist if request.specialist in self.models else TRUNK
+        key, prefill = key_of(name, request.vectors), request.prefill
+        if prefill is not None and key == key_of(TRUNK, ()) and set(request.taps) <= set(prefill.states):
+            held = self.held(prefill)
+            if held is not None:
+                return held, prefill.states, len(prefill.tokens)
+        return self.known(name, request.vectors, request.tokens, request.taps)
+
+    def known(
+        self, model: str, vectors: Sequence[object], tokens: Sequence[int], layers: Sequence[int]
+    ) -> tuple[Cached, Mapping[int, Tensor], int] | None:
+        """The prompt read before that shares most with `tokens` and was read alike: its sequence, its states,
+        and how many tokens they share.
+        """
+        found = self.prefixes.find(key_of(model, vectors), tokens, layers)  # type: ignore[arg-type]
+        if found is None:
+            return None
+        return cast(Cached, found[0].cache), found[0].states, found[1]
+
+    def held(self, prefill: Prefill) -> Cached | None:
+        """The sequence of a prefill of this engine."""
+        handle = prefill.handle
+        return handle.sequence if isinstance(handle, Held) and handle.owner is self else None
+
+    def shut(self, row: NativeRow) -> None:
+        """Nothing: what a row holds goes when it does."""
+
+    # -- steps ---------------------------------------------------------------------------------------------
+
+    def step(self, rows: Sequence[NativeRow]) -> None:
+        """Make one step a model."""
+        for name in dict.fromkeys(row.model for row in rows):
+            model = self.models[name]
+            spans = [_span(row, n) for row, n in self._shared_out([r for r in rows if r.model == name])]
+            model.step([run for span in spans for run in span.runs])
+            for span in spans:
+                try:
+                    self._deliver(model, span)
+                except Exception as error:
+                    span.row.stream.fail(error)
+
+    def _shared_out(self, rows: Sequence[NativeRow]) -> list[tuple[NativeRow, int]]:
+        """Which rows read how many tokens now: answers one, prompts a share of the chunk, oldest first."""
+        left, work = min(self.capacity.chunk, self.models[TRUNK].rows - len(rows)), []
+        for row in sorted(rows, key=lambda row: row.serial):
+            tokens = row.unread if row.drawn else min(row.unread, left)
+            if not row.drawn:
+                left -= tokens
+            if tokens:
+                work.append((row, tokens))
+        return work
+
+    def _deliver(self, model: NativeModel, span: _Span) -> None:
+        """Hand a row what is its own."""
+        row, last = span.row, span.runs[-1]
+        for run in span.runs:
+            if run.status != lib.OK:
+                raise _failure(run.status, row)
+            for layer, states in run.states.items():
+                row.stream.tap(layer, states)
+        asked = len(row.asking.heads) if row.asking else 0
+        if (prompt := span.prompt) is not None:
+            if asked and prompt.readings is not None:
+                at = row.boundary - 1 - span.first
+                for name, logit in zip(row.reading, prompt.readings[at, :asked].tolist(), strict=False):
+                    row.stream.read(name, logit)
+            self._remember(row, span)
+        if span.draws:
+            best = last.token
+            token = best if last.logits is None else row.choose(last.logits, best)
+            logprob = last.logprob
+            if last.logits is not None:
+                logprob = float(last.logits[token]) - last.normaliser
+            readings = () if last.readings is None else last.readings[-1, asked:].tolist()
+            row.accept(token, logprob, readings)
+
+    def _remember(self, row: NativeRow, span: _Span) -> None:
+        """Keep a prompt that is read to its end."""
+        if not row.request.reuse:
+            return
+        try:
+            sequence = row.sequence.fork(row.boundary)
+        except MemoryError:
+            return
+        states = {layer: x[: row.boundary] for layer, x in row.stream.states.items()}
+        key = key_of(row.model, row.request.vectors)
+        self.prefixes.put(Prefix(key, row.request.tokens, cast("RowCache", sequence), states))
+
+
+def _span(row: NativeRow, tokens: int) -> _Span:
+    """The next tokens of a row: prompt by the bare model, generation by its specialist."""
+    first = row.sequence.length
+    cut = min(max(row.boundary, first), first + tokens)
+    draws = tokens == row.unread
+    runs = []
+    for begin, end, generation in ((first, cut, False), (cut, first + tokens, True)):
+        if begin < end:
+            here = draws and end == first + tokens
+            run = Run(
+                row.sequence,
+                row.tokens[begin:end],
+                adapter=row.acting if generation else None,
+                plan=row.steering,
+                generation=generation,
+                draw=here,
+                want_logits=here and not row.plain,
+                taps=row.request.taps,
+            )
+            runs.append(run)
+    return _Span(row, tuple(runs), first, draws)
+
+
+def _failure(status: int, row: NativeRow) -> RequestFailed:
+    if status == lib.NOT_FINITE:
+        return overflow(f"the state after token {row.sequence.length} is not finite")
+    if status == lib.OUT_OF_CACHE:
+        return RequestFailed("the key-value cache's memory is used up: send shorter requests, or fewer")
+    return RequestFailed(f"the native engine refused token {row.sequence.length} (code {status})")

@@ -1,0 +1,365 @@
+"""The native engine: our own decoder in C++ on the CPU, for families whose models are plain decoders.
+
+`probe`, `score` and `states` run on the caller's thread; `submit` and `generate` go through the batch. One
+step serves all open requests, each with its own specialist, steering, gates, taps and heads. What a token
+gets does not depend on its neighbours, bit for bit.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from ....router.fingerprint import require
+from ....router.steer.vector import SteeringVector
+from ....store.errors import UsageError
+from ....store.records import Message
+from ...adapters import read_adapter
+from ...card import Card
+from ...family import Family
+from ...tokenizing import ChatCodec
+from ..base import Capacity, NotOffered, Prefill, Request, RequestFailed, Sampling
+from ..prefixes import Prefix, key_of
+from ..row import overflow
+from ..rows import RowCache
+from ..scheduler import Scheduler, Turns
+from ..stream import Stream
+from . import library as lib
+from .batch import TRUNK, Held, NativeBatch, NativeRow
+from .model import Context, NativeModel, Numbered, Plan, Run
+from .model import Sequence as Cached
+from .plans import plan_of
+from .weights import Precision
+
+
+class NativeEngine:
+    """See `BatchEngine`. Weights are kept as they are stored (fp32, bf16, f16, int8 or int4), or rounded when
+    loaded; activations are fp32, and 15 bits where they meet quantized weights.
+    """
+
+    def __init__(
+        self,
+        family: Family,
+        threads: int | None = None,
+        *,
+        verify: bool = True,
+        capacity: Capacity | None = None,
+        bits: int | Precision | None = None,
+        kernels: str = "auto",
+    ) -> None:
+        """Load the family's trunk; specialists are loaded when first used. `threads` None: as many as the
+        process may use. `bits` rounds the weights of linear maps, all alike or each as a function of its name
+        says.
+
+        Raises:
+            IntegrityError: a file of the family is not the one that was made (skipped with `verify=False`).
+            NotLean: the trunk is no plain decoder; the torch engine runs it.
+            NativeUnavailable: the library is not compiled and cannot be.
+        """
+        lib.library()
+        if verify:
+            family.verify()
+        self.family, self.capacity = family, capacity or Capacity()
+        self.codec = ChatCodec.load(family.trunk_folder)
+        self.runtime = Context(threads, kernels)
+        self._precision = _precision(bits)
+        self._batch = NativeBatch(self.codec, self._load(family.trunk_folder), self.capacity)
+        self._loading = Turns()
+        self._scheduler: Scheduler[NativeRow] = Scheduler(self._batch, self.capacity, family.name)
+
+    def _load(self, folder: Path) -> NativeModel:
+        # Prefills that callers hold and prompts that are kept lie beside what requests reserve.
+        memory = 2 * self.capacity.memory + (64 << 20)
+        rows = min(self.capacity.chunk, 256) + self.capacity.rows
+        return NativeModel(self.runtime, folder, self._precision, cache_bytes=memory, rows=rows)
+
+    @property
+    def trunk(self) -> NativeModel:
+        """The trunk."""
+        return self._batch.models[TRUNK]
+
+    @property
+    def context(self) -> int:
+        """The most tokens, prompt and answer together."""
+        return self.trunk.config.max_position_embeddings
+
+    @property
+    def load(self) -> tuple[int, int, int]:
+        """How many requests are being answered, how many wait, and how many bytes of cache are reserved."""
+        return self._scheduler.load
+
+    def close(self) -> None:
+        """End what is under way with EngineClosed; forget specialists and prompts."""
+        self._scheduler.close()
+        self._batch.prefixes.clear()
+        self._batch.adapters.clear()
+
+    # -- tokens --------------------------------------------------------------------------------------------
+
+    def encode_chat(self, messages: Sequence[Message]) -> tuple[int, ...]:
+        """Return the tokens of a conversation up to its last turn's end."""
+        return self.codec.encode_chat(messages)
+
+    def encode_answer(self, text: str) -> tuple[int, ...]:
+        """Return the tokens of an answer, end token included."""
+        return (*self.codec.encode_text(text), self.codec.end)
+
+    # -- prompt --------------------------------------------------------------------------------------------
+
+    def probe(self, tokens: Sequence[int], layers: Sequence[int] = ()) -> Prefill:
+        """Read a prompt with the bare trunk; what was read before of it is not read again.
+
+        Raises:
+            UsageError: the prompt is empty, or leaves no room for an answer; or a layer does not exist.
+            RequestFailed: numbers overflowed, or the cache's memory is used up.
+        """
+        tokens, begun = tuple(tokens), time.perf_counter()
+        self._fits(tokens, "this family")
+        self._check_layers(layers)
+        known = self._batch.known(TRUNK, (), tokens, layers)
+        states: Mapping[int, Tensor] = {}
+        if known is None:
+            sequence = self.trunk.sequence()
+        else:
+            sequence, states = _fork(known[0], known[2]), known[1]
+        done = sequence.length
+        read = self._read(Run(sequence, tokens[done:], taps=tuple(layers)))
+        whole = {
+            layer: torch.cat((states[layer][:done], read[layer])) if done else read[layer] for layer in layers
+        }
+        prefill = Prefill(
+            tokens, whole, 1e3 * (time.perf_counter() - begun), done, Held(sequence, self._batch)
+        )
+        kept = Prefix(key_of(TRUNK, ()), tokens, cast(RowCache, sequence), whole)
+        self._batch.prefixes.put(kept)
+        return prefill
+
+    def _read(self, run: Run) -> dict[int, Tensor]:
+        """Read a run of any length, in pieces; return tapped states, leave log-probabilities in it."""
+        model, logprobs = run.sequence.model, []
+        states: dict[int, list[Tensor]] = {
+            layer: [torch.empty(0, model.config.hidden_size)] for layer in run.taps
+        }
+        for start in range(0, len(run.tokens), model.rows):
+            piece = Run(
+                run.sequence,
+                run.tokens[start : start + model.rows],
+                adapter=run.adapter,
+                plan=run.plan,
+                generation=run.generation,
+                targets=None if run.targets is None else run.targets[start : start + model.rows],
+                taps=run.taps,
+                taps_steered=run.taps_steered,
+            )
+            model.step([piece])
+            if piece.status == lib.NOT_FINITE:
+                raise overflow(f"a state before token {run.sequence.length} is not finite")
+            if piece.status != lib.OK:
+                raise RequestFailed(f"reading failed at token {run.sequence.length} (code {piece.status})")
+            for layer, found in piece.states.items():
+                states[layer].append(found)
+            if piece.logprobs is not None:
+                logprobs.append(piece.logprobs)
+        run.logprobs = torch.cat(logprobs) if logprobs else None
+        return {layer: torch.cat(parts) for layer, parts in states.items()}
+
+    def _fits(self, tokens: Sequence[int], who: str, model: NativeModel | None = None) -> None:
+        context = (model or self.trunk).config.max_position_embeddings
+        room = context - len(self.codec.invocation) - 1
+        if not 0 < len(tokens) <= room:
+            raise UsageError(f"the prompt has {len(tokens)} tokens; {who} reads 1 to {room}: shorten it")
+        vocabulary = self.trunk.config.vocab_size
+        wrong = next((token for token in tokens if not 0 <= token < vocabulary), None)
+        if wrong is not None:
+            raise UsageError(
+                f"token {wrong} is outside the vocabulary of {vocabulary}: encode with this family"
+            )
+
+    def _check_layers(self, layers: Sequence[int], model: NativeModel | None = None) -> None:
+        count = (model or self.trunk).config.num_hidden_layers
+        for layer in layers:
+            if not 0 <= layer < count:
+                raise UsageError(f"layer {layer} does not exist; this model has layers 0 to {count - 1}")
+
+    # -- answer --------------------------------------------------------------------------------------------
+
+    def generate(
+        self,
+        prefill: Prefill,
+        specialist: str,
+        sampling: Sampling,
+        vectors: Sequence[SteeringVector] = (),
+    ) -> Stream:
+        """Answer with a specialist; closing the stream cancels, and leaves nothing behind. Waits while the
+        queue is full.
+
+        Raises:
+            NotFoundError: there is no such specialist.
+            UsageError: it cannot be run, or cannot be steered by these vectors.
+        """
+        request = Request(prefill.tokens, specialist, sampling, tuple(vectors), prefill=prefill)
+        return self.submit(request, wait=None)
+
+    def submit(self, request: Request, wait: float | None = 0.0) -> Stream:
+        """Take a request into the batch; see `BatchEngine.submit`."""
+        return self.submit_all((request,), wait)[0]
+
+    def submit_all(self, requests: Sequence[Request], wait: float | None = 0.0) -> list[Stream]:
+        """Take several requests at one moment; see `BatchEngine.submit_all`."""
+        return self._scheduler.submit([(one, self._memory(one)) for one in requests], wait)
+
+    def _memory(self, request: Request) -> int:
+        """Bytes of cache that a request may need. Raises as `BatchEngine.submit` where it must be refused."""
+        self._ready(request.specialist, request.vectors)
+        model = self._batch.model_of(request)
+        self._fits(request.tokens, repr(request.specialist), model)
+        self._check_layers(request.taps, model)
+        plan_of(model, request.vectors, request.heads)
+        memory = self._batch.memory(request, model)
+        if memory > self.capacity.memory:
+            raise UsageError(
+                f"{len(request.tokens)} prompt and {self._batch.limit(request, model)} answer tokens need "
+                f"{memory >> 10} KiB of cache, this engine has {self.capacity.memory >> 10} KiB: "
+                "shorten them, or raise that"
+            )
+        return memory
+
+    def _ready(self, name: str, vectors: Sequence[SteeringVector]) -> Card:
+        """Load what a specialist needs.
+
+        Raises:
+            NotFoundError: there is no such specialist.
+            UsageError: it cannot be run here, or not be steered by these vectors.
+            ArtifactError: a file is damaged, or a vector or adapter was made for another model.
+        """
+        card = self.family.card(name)
+        if card.kind == "cards":
+            raise UsageError(
+                f"specialist {name!r} answers from the cards and runs no model: nothing to generate"
+            )
+        if card.kind == "student" and vectors:
+            names = ", ".join(vector.name for vector in vectors)
+            raise NotOffered(
+                f"{name!r} is a student with its own weights, which {names} were not made for: unsteer it"
+            )
+        for vector in vectors:
+            require(vector.fingerprint, self.family.trunk_fingerprint, f"steering vector {vector.name!r}")
+        with self._loading:
+            folder = self.family.specialist_folder(name)
+            if card.kind == "student" and name not in self._batch.models:
+                self._batch.models[name] = self._load(folder)
+            elif card.kind == "adapter" and name not in self._batch.adapters:
+                adapter = read_adapter(name, folder, torch.float32, torch.device("cpu"))
+                self._batch.adapters[name] = self.trunk.adapter(adapter, exact=self._exact)
+        return card
+
+    @property
+    def _exact(self) -> bool:
+        """Adapters are as precise as the trunk: f32 beside f32."""
+        return self.trunk.kinds == {lib.F32}
+
+    # -- given answers -------------------------------------------------------------------------------------
+
+    def score(
+        self,
+        prefill: Prefill,
+        specialist: str,
+        answer_tokens: Sequence[int],
+        vectors: Sequence[SteeringVector] = (),
+    ) -> float:
+        """Return the mean log-probability (nats per token) that a specialist gives to an answer.
+
+        Raises:
+            UsageError: the answer is empty.
+        """
+        return self._given(prefill, specialist, answer_tokens, (), vectors)[0]
+
+    def states(
+        self,
+        prefill: Prefill,
+        specialist: str,
+        answer_tokens: Sequence[int],
+        layers: Sequence[int],
+        vectors: Sequence[SteeringVector] = (),
+    ) -> dict[int, Tensor]:
+        """Return the residual stream [A, D] at each of the answer's tokens, per layer, under that specialist.
+
+        Raises:
+            UsageError: the answer is empty, or a layer does not exist.
+        """
+        return self._given(prefill, specialist, answer_tokens, layers, vectors)[1]
+
+    def _given(
+        self,
+        prefill: Prefill,
+        specialist: str,
+        answer: Sequence[int],
+        layers: Sequence[int],
+        vectors: Sequence[SteeringVector],
+    ) -> tuple[float, dict[int, Tensor]]:
+        """Read the rest of the prompt, then invocation and answer."""
+        if not answer:
+            raise UsageError("the answer has no tokens: there is nothing to score")
+        card = self._ready(specialist, vectors)
+        model = self._batch.models[specialist if card.kind == "student" else TRUNK]
+        self._fits((*prefill.tokens, *answer), repr(specialist), model)
+        self._check_layers(layers, model)
+        plan = plan_of(model, vectors)
+        sequence = self._read_again(prefill, card, vectors, model, plan)
+        invocation, first = self.codec.invocation, sequence.length
+        after = (*invocation, *answer)
+        # The token before the answer is the invocation's last, or the prompt's where nothing is invoked.
+        rest = Run(sequence, prefill.tokens[first:], plan=plan, targets=[-1] * (len(prefill.tokens) - first))
+        if not invocation:
+            rest.targets = [*([-1] * (len(rest.tokens) - 1)), answer[0]]
+        self._read(rest)
+        targets = [*([-1] * (len(invocation) - 1)), *(answer if invocation else answer[1:]), -1]
+        run = Run(
+            sequence, after, self._acting(card), plan, generation=True, targets=targets, taps=tuple(layers),
+            taps_steered=False,
+        )  # fmt: skip
+        states = self._read(run)
+        assert run.logprobs is not None
+        total = float(run.logprobs.sum()) + (0.0 if rest.logprobs is None else float(rest.logprobs.sum()))
+        return total / len(answer), {layer: x[len(invocation) :] for layer, x in states.items()}
+
+    def _acting(self, card: Card) -> Numbered | None:
+        return self._batch.adapters[card.name] if card.kind == "adapter" else None
+
+    def _read_again(
+        self,
+        prefill: Prefill,
+        card: Card,
+        vectors: Sequence[SteeringVector],
+        model: NativeModel,
+        plan: Plan | None,
+    ) -> Cached:
+        """A sequence with what was read of the prompt as this answer needs it read; the caller reads the
+        rest.
+        """
+        held = self._batch.held(prefill)
+        alike = card.kind != "student" and all(vector.scope == "generation" for vector in vectors)
+        if held is None or not alike:
+            return model.sequence()
+        return _fork(held, len(prefill.tokens) - (not self.codec.invocation))
+
+
+def _fork(sequence: Cached, tokens: int) -> Cached:
+    try:
+        return sequence.fork(tokens)
+    except MemoryError as error:
+        raise RequestFailed(f"{error}: close other requests and prefills") from error
+
+
+def _precision(bits: int | Precision | None) -> Precision:
+    """Bits by the weight's name; the embedding and the head are rounded like the rest."""
+    if callable(bits):
+        return bits
+    if bits not in (None, 2, 3, 4, 8):
+        raise UsageError(f"weights of {bits} bits: give 8, 4, 3, 2, or none for as they are stored")
+    return cast(Callable[[str], int | None], lambda name: bits)
