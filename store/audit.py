@@ -274,7 +274,8 @@ def _resolve(connection: Connection, name: str, log: str) -> str:
         return str(exact)
     starts = opened.c.record_id.startswith(name, autoescape=True)
     ends = opened.c.record_id.endswith(name, autoescape=True)
-    found = connection.scalars(ids.where(or_(starts, ends))).all()
+    # SQLite ends a pattern at a NUL, so such a name would fit every id
+    found = connection.scalars(ids.where(or_(starts, ends))).all() if "\0" not in name else []
     if not found:
         raise NotFoundError(f"there is no record {name!r} in the log {log}; see `pilothouse log list`")
     if len(found) > 1:
