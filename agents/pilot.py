@@ -136,7 +136,7 @@ class Pilot:
         ask = self.asked(
             prompt, thread_id, specialist, max_tokens, temperature, seed, steer, parent_id, remember, person
         )
-        items = self._run(ask, streaming=False, settled=True)
+        items = self.run(ask, streaming=False, settled=True)
         return next(item for item in items if isinstance(item, Answer))
 
     def stream(
@@ -163,7 +163,7 @@ class Pilot:
         ask = self.asked(
             prompt, thread_id, specialist, max_tokens, temperature, seed, steer, parent_id, remember, person
         )
-        return self._run(ask, streaming=True, settled=settled)
+        return self.run(ask, streaming=True, settled=settled)
 
     def asked(
         self,
@@ -202,7 +202,8 @@ class Pilot:
             person=person,
         )
 
-    def _run(self, ask: Ask, *, streaming: bool, settled: bool) -> Iterator[str | Restart | Answer]:
+    def run(self, ask: Ask, *, streaming: bool, settled: bool) -> Iterator[str | Restart | Answer]:
+        """Answer what `asked` put together; without `streaming` only the Answer comes."""
         items: queue.SimpleQueue[Item] = queue.SimpleQueue()
         passage = self.embark(ask, items.put, streaming=streaming, settled=settled)
         try:
