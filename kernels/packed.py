@@ -123,8 +123,7 @@ def unpack(planes: tuple[Tensor, ...], bits: int, width: int) -> Tensor:
         fields |= _unpack_plane(plane, size)[:, :width] << at
         at += size
     # Lift the sign bit to the top and let the shift back repeat it.
-    lifted: Tensor = (fields << (8 - bits)).view(torch.int8)
-    return lifted >> (8 - bits)
+    return torch.bitwise_right_shift((fields << (8 - bits)).view(torch.int8), 8 - bits)
 
 
 def _pack_plane(fields: Tensor, width: int) -> Tensor:
@@ -140,7 +139,8 @@ def _pack_plane(fields: Tensor, width: int) -> Tensor:
 def _unpack_plane(plane: Tensor, width: int) -> Tensor:
     """Undo `_pack_plane`, with the fields that fill up the last byte."""
     shifts = torch.arange(0, 8, width, dtype=torch.uint8, device=plane.device)
-    return ((plane[:, :, None] >> shifts) & (2**width - 1)).flatten(1)
+    fields = torch.bitwise_right_shift(plane[:, :, None], shifts) & (2**width - 1)
+    return fields.flatten(1)
 
 
 def dequantize(packed: Packed) -> Tensor:
