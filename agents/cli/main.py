@@ -33,6 +33,8 @@ COMMANDS: dict[str, Entry] = {
     "log": Entry("log", "List, show, verify and export the decision log."),
     "family": Entry("family", "List, show and make families of specialists."),
     "serve": Entry("serve", "Serve the OpenAI protocol, the log and metrics over HTTP."),
+    "locate": Entry("locate", "Rank the parts of a model that an answer comes from."),
+    "route": Entry("route", "Fit routing policies from labelled tables, judge and compare them."),
     "bench": Entry("bench", "Measure a family against its baselines."),
     "doctor": Entry("doctor", "Check this installation and say what to do about each fault."),
     "config": Entry("config", "Show the settings in force and where each comes from."),

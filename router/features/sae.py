@@ -1,9 +1,10 @@
 """A sparse autoencoder of one layer's residual stream, kept in the layout of SAELens 6.
 
-x is written as sum_j a_j W_dec[j] + b_dec + remainder, with a = JumpReLU(x W_enc + b_enc, threshold). The
-layout is `cfg.json` (architecture `jumprelu`) and `sae_weights.safetensors` (W_enc [D,S], W_dec [S,D],
-b_enc [S], b_dec [D], threshold [S]); a third file, `check.safetensors`, holds a few states and what they must
-decode to, because a transposed or rescaled dictionary still loads and computes nonsense.
+x is written as sum_j a_j W_dec[j] + b_dec + remainder, with a = JumpReLU(x W_enc + b_enc, threshold), or with
+the k largest latents only. The layout is `cfg.json` (architecture `jumprelu` or `topk`) and
+`sae_weights.safetensors` (W_enc [D,S], W_dec [S,D], b_enc [S], b_dec [D], threshold [S]); a third file,
+`check.safetensors`, holds a few states and what they must decode to, because a transposed or rescaled
+dictionary still loads and computes nonsense.
 """
 
 from __future__ import annotations
@@ -16,13 +17,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...kernels.sae import decode, encode_jumprelu, encode_subset
+from ...kernels.sae import decode, encode_jumprelu, encode_subset, encode_topk
 from ...store.errors import ArtifactError, UsageError
 from ..checks import finite, matrix
 from ..files import head_field, read_json, read_tensors, sha256_of, write_json, write_tensors
 
 KEYS = ("W_enc", "W_dec", "b_enc", "b_dec")
-ARCHITECTURES = ("jumprelu", "standard")
+ARCHITECTURES = ("jumprelu", "standard", "topk")
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 # Which SAELens writes this layout; the reader there rejects configurations without a version.
 _SAELENS = "6.54.12"
@@ -34,8 +35,9 @@ class SAE:
     """W_enc [D,S], b_enc [S], W_dec [S,D], b_dec [D], threshold [S], float32. b_dec is never subtracted from
     the input (`apply_b_dec_to_input` false). `check` holds a few states [n,D] of the kind it was made for.
 
-    `meta` is the `metadata` of the layout; `layer` and `fingerprint` are read from it. Raises UsageError when
-    shapes do not fit or numbers are not finite.
+    With `k`, only the k largest latents of a state count (TopK), and thresholds are 0. `meta` is the
+    `metadata` of the layout; `layer` and `fingerprint` are read from it. Raises UsageError when shapes do not
+    fit or numbers are not finite.
     """
 
     W_enc: Tensor
@@ -45,6 +47,7 @@ class SAE:
     threshold: Tensor
     check: Tensor | None = None
     meta: dict[str, Any] = field(default_factory=dict)
+    k: int | None = None
 
     def __post_init__(self) -> None:
         for name in (*KEYS, "threshold"):
@@ -65,6 +68,12 @@ class SAE:
         if bool((self.threshold < 0).any()):
             raise UsageError(
                 f"threshold holds {float(self.threshold.min()):g}; JumpReLU thresholds are 0 or more"
+            )
+        if self.k is not None and (not 1 <= self.k <= d_sae or bool(self.threshold.any())):
+            raise UsageError(
+                f"k is {self.k} with {d_sae} latents and thresholds up to {float(self.threshold.max()):g}; k "
+                "is "
+                "within 1 and the number of latents, and a TopK dictionary has no thresholds"
             )
 
     @property
@@ -92,10 +101,16 @@ class SAE:
 
     def encode(self, x: Tensor) -> Tensor:
         """Return latents: x [B,D] -> [B,S]. Raises UsageError for other shapes and numbers not finite."""
-        return encode_jumprelu(matrix("x", x, self.d_in).float(), self.W_enc, self.b_enc, self.threshold)
+        rows = matrix("x", x, self.d_in).float()
+        if self.k is None:
+            return encode_jumprelu(rows, self.W_enc, self.b_enc, self.threshold)
+        values, indices = encode_topk(rows, self.W_enc, self.b_enc, self.k)
+        return rows.new_zeros(rows.shape[0], self.d_sae).scatter_(1, indices, values)
 
     def encode_features(self, x: Tensor, features: Tensor) -> Tensor:
-        """Return only some latents: x [B,D], features [n] -> [B,n]."""
+        """Return only some latents: x [B,D], features [n] -> [B,n]. TopK must look at all of them to know."""
+        if self.k is not None:
+            return self.encode(x)[:, features]
         rows = matrix("x", x, self.d_in).float()
         return encode_subset(rows, self.W_enc, self.b_enc, self.threshold, features)
 
@@ -124,7 +139,8 @@ class SAE:
     @cached_property
     def sha256(self) -> str:
         """Digest of everything in this dictionary that can change an explanation."""
-        return sha256_of(self.meta, {name: getattr(self, name) for name in (*KEYS, "threshold")})
+        head = self.meta if self.k is None else self.meta | {"topk": self.k}
+        return sha256_of(head, {name: getattr(self, name) for name in (*KEYS, "threshold")})
 
     # -- files -------------------------------------------------------------------------------------------
 
@@ -133,7 +149,7 @@ class SAE:
         if dtype not in DTYPES:
             raise UsageError(f"dtype {dtype!r} is unknown; use one of {', '.join(DTYPES)}")
         weights = {name: getattr(self, name).to(DTYPES[dtype]) for name in (*KEYS, "threshold")}
-        return SAE(**weights, check=self.check, meta=self.meta)
+        return SAE(**weights, check=self.check, meta=self.meta, k=self.k)
 
     def save(self, folder: Path | str, dtype: str = "float32") -> None:
         """Write the layout into `folder`, weights in `dtype`. Raises UsageError when there is no `check`."""
@@ -143,7 +159,8 @@ class SAE:
             )
         folder, kept = Path(folder), self.rounded(dtype)
         states = matrix("check", self.check, self.d_in)[:_CHECK_ROWS].float()
-        tensors = {name: getattr(kept, name).to(DTYPES[dtype]) for name in (*KEYS, "threshold")}
+        names = KEYS if self.k is not None else (*KEYS, "threshold")
+        tensors = {name: getattr(kept, name).to(DTYPES[dtype]) for name in names}
         write_tensors(folder / "sae_weights.safetensors", tensors, {"format": "pt"})
         rebuilt = kept.decode(kept.encode(states))
         write_tensors(folder / "check.safetensors", {"states": states, "reconstruction": rebuilt})
@@ -160,8 +177,10 @@ class SAE:
             "hook_head_index": None,
             "prepend_bos": False,
         }
-        return {
-            "architecture": "jumprelu",
+        activation: dict[str, Any] = {"architecture": "jumprelu"}
+        if self.k is not None:
+            activation = {"architecture": "topk", "k": self.k, "rescale_acts_by_decoder_norm": False}
+        return activation | {
             "d_in": self.d_in,
             "d_sae": self.d_sae,
             "dtype": dtype,
@@ -174,7 +193,8 @@ class SAE:
 
     @classmethod
     def load(cls, folder: Path | str, states: Tensor | None = None) -> SAE:
-        """Read a SAELens 6 folder (architectures `jumprelu`, `standard`) and verify what it decodes to.
+        """Read a SAELens 6 folder (architectures `jumprelu`, `standard`, `topk`) and verify what it decodes
+        to.
 
         The stored check sample must come out as it was stored; `states` [B,D], where given, must be explained
         too (`verify`). Raises ArtifactError when a file is missing, damaged or of another architecture, when
@@ -198,6 +218,7 @@ class SAE:
                 threshold=tensors["threshold"] if jump else torch.zeros_like(tensors["b_enc"]),
                 check=check["states"] if check else None,
                 meta=dict(config.get("metadata", {})),
+                k=int(head_field(config, "k", path)) if config["architecture"] == "topk" else None,
             )
         except (UsageError, RuntimeError) as error:
             raise ArtifactError(f"{folder} is no dictionary: {error}") from error
@@ -211,6 +232,8 @@ def _readable(config: dict[str, Any], path: Path) -> None:
         raise ArtifactError(
             f"{path} says architecture {architecture!r}; this version reads {', '.join(ARCHITECTURES)}"
         )
+    if config.get("rescale_acts_by_decoder_norm"):
+        raise ArtifactError(f"{path} rescales latents by decoder norms; read it with layouts.load_dictionary")
     scaling = config.get("normalize_activations", "none")
     if scaling not in ("none", None):
         raise ArtifactError(

@@ -1,0 +1,1 @@
+"""Measure dictionaries on data in which the truth is known."""
