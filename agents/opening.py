@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ..router.scout import Scout
     from ..specialists.engines.base import Engine
     from ..specialists.engines.remote import RemoteEngine
+    from .refits import Refit
 
 
 def open_ship(
@@ -48,8 +49,11 @@ def open_ship(
 
         engine = TorchEngine(opened, device, cores)
         owned.append(engine)
-    rules = bound_policy(opened, policy)
-    scout = scout_of(opened, rules) if rules is not None else None
+    from .refits import in_force
+
+    refit = in_force(opened)
+    rules = bound_policy(opened, policy or (refit.policy if refit is not None else None))
+    scout = scout_of(opened, rules, refit) if rules is not None else None
     return Ship(
         engine=engine,
         scout=scout,
@@ -58,7 +62,7 @@ def open_ship(
         vectors=opened.vectors,
         layers=scout.layers if scout is not None else (),
         context=engine.context,
-        artifacts=opened.artifacts(),
+        artifacts=(*opened.artifacts(), *([refit.artifact] if refit is not None else [])),
         remotes=remotes_of(opened, owned),
         log=log,
         fallback=opened.fallback,
@@ -91,17 +95,18 @@ def bound_policy(family: Family, given: Policy | None) -> Policy | None:
     return policy.with_vectors(family.vectors)
 
 
-def scout_of(family: Family, policy: Policy) -> Scout:
-    """The family's probes and dictionaries, as one instrument."""
+def scout_of(family: Family, policy: Policy, refit: Refit | None = None) -> Scout:
+    """The family's probes (corrected by a refit) and dictionaries, as one instrument."""
     from ..router.scout import Scout
 
     assert family.bank is not None, "a policy comes with probes"
+    bank = refit.applied(family.bank) if refit is not None else family.bank
     saes: dict[int, SAE] = {}
     labels: dict[int, Mapping[int, Label]] = {}
     for site, sae in family.saes.items():
         saes[sae.layer] = sae
         labels[sae.layer] = family.labels.get(site, {})
-    return Scout(family.bank, policy, saes, labels)
+    return Scout(bank, policy, saes, labels)
 
 
 def open_graph(ship: Ship, threads: Any, owned: list[Any]) -> Graph:
