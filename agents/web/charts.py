@@ -34,7 +34,7 @@ class Point(NamedTuple):
 
 
 class Span(NamedTuple):
-    """Where one steering entry acts, on the axis of tokens; `gate` is the probe that decides there, if any."""
+    """Where one steering entry acts, on the axis of tokens; `gate` is the probe that decides there."""
 
     name: str
     start: float
@@ -146,7 +146,7 @@ def shorten(text: str, most: int) -> str:
 def columns(names: Sequence[str], stacks: Sequence[Sequence[Slice]], label: str) -> Markup:
     """Counts over time, one stacked column a bucket."""
     top = max((sum(one.value for one in stack) for stack in stacks), default=0.0) or 1.0
-    step = (WIDE - 50) / max(1, len(stacks))
+    step = min(60.0, (WIDE - 50) / max(1, len(stacks)))
     pieces = [
         _line(45, 140, WIDE, 140, "axis"),
         _text(40, 16, f"{top:,.0f}", "label", "end"),

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+from . import pages, records, telling
 
-ROUTERS: tuple[APIRouter, ...] = ()
+ROUTERS = (pages.router, telling.router, records.router)
