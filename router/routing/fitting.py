@@ -13,7 +13,7 @@ from torch import Tensor
 from ...store.errors import UsageError
 from .heads import Head
 from .recipes import RECIPES, STACKED, usable
-from .seen import Seen, Targets, parts_of, quality_of, targets_of
+from .seen import Seen, Targets, quality_of, targets_of
 from .stack import Stack, fit_stack, folds_of
 from .table import Table
 from .trust import Curves, Familiar, fit_curves, straight
@@ -30,7 +30,8 @@ _FEWEST = 20
 class Options:
     """heads: what to stack. objective: `gain` keeps differences between models as they are predicted,
     `correct` bends each model's prediction to its own calibration curve, `auto` bends only where the straight
-    one is off by more than 0.03 (ECE). folds None: 5, or 3 for large tables.
+    one is off by more than 0.03 (ECE). folds None: 5, or 3 for large tables. bend: see `fit_stack`. by_group:
+    hold out whole groups while fitting, for a router that will meet groups that are not in the table.
     """
 
     heads: Sequence[str] = STACKED
@@ -38,6 +39,7 @@ class Options:
     folds: int | None = None
     seed: int = 0
     bend: bool = True
+    by_group: bool = False
 
     def __post_init__(self) -> None:
         if self.objective not in OBJECTIVES:
@@ -86,7 +88,7 @@ def fit(table: Table, seen: Seen, options: Options | None = None, say: Say | Non
         raise UsageError(f"no head can be fitted: {'; '.join(f'{n}: {w}' for n, w in left_out.items())}")
     targets = targets_of(table.quality)
     count = options.folds or (3 if len(table) > _LARGE else 5)
-    fold = folds_of(table.keys, count, options.seed)
+    fold = folds_of(table.groups if options.by_group and table.groups else table.keys, count, options.seed)
     parts, heads = {}, {}
     for name in names:
         parts[name] = held_out(name, seen, table.quality, fold, targets.base)
@@ -94,7 +96,7 @@ def fit(table: Table, seen: Seen, options: Options | None = None, say: Say | Non
         tell(f"fitted {name}")
     together = torch.stack(list(parts.values()))
     stack = fit_stack(together, targets.values, options.bend)
-    predicted = quality_of(stack(together), targets.base)
+    predicted = cross_fitted(together, targets, fold, options.bend)
     objective, curves = choose_curves(predicted, table.quality, options.objective)
     return Fitted(
         table.models,
@@ -108,6 +110,18 @@ def fit(table: Table, seen: Seen, options: Options | None = None, say: Say | Non
         {name: quality_of(one, targets.base) for name, one in parts.items()},
         left_out,
     )
+
+
+def cross_fitted(parts: Tensor, targets: Targets, fold: Tensor, bend: bool) -> Tensor:
+    """Quality [N,M] by stacks that were fitted on the other folds: what the stack says of rows it did not
+    see.
+    """
+    found = torch.zeros(parts.shape[1], parts.shape[2] - 1)
+    for number in fold.unique().tolist():
+        inside, outside = fold != number, fold == number
+        stack = fit_stack(parts[:, inside], targets.values[inside], bend)
+        found[outside] = quality_of(stack(parts[:, outside]), targets.base)
+    return found
 
 
 def held_out(name: str, seen: Seen, quality: Tensor, fold: Tensor, base: Tensor) -> Tensor:
@@ -147,11 +161,6 @@ def calibration_errors(p: Tensor, quality: Tensor, bins: int = 15) -> list[float
         gaps = torch.zeros(bins).index_add_(0, place, q[known] - y[known])
         found.append(float(gaps.abs().sum() / max(1, int(known.sum()))))
     return found
-
-
-def same_parts(fitted: Fitted, seen: Seen) -> Tensor:
-    """Level and deviations of the stack [N,1+M]."""
-    return parts_of(fitted.quality(seen), fitted.base)
 
 
 def _quiet(line: str) -> None:

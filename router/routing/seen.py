@@ -49,6 +49,9 @@ class Seen:
         return self.states
 
 
+_FEWEST = 20  # shared labels of a model that a deviation can be learnt from
+
+
 class Targets(NamedTuple):
     """Quality [N,M] taken apart: quality = base + level + deviation.
 
@@ -65,17 +68,20 @@ def targets_of(quality: Tensor) -> Targets:
     """Take quality [N,M] (NaN: no label) apart.
 
     A deviation needs a second label in its row to be told from the level. Where most rows have only one
-    label (every model was asked other prompts) the level is left at 0, and deviations carry everything.
+    label, or a model was asked prompts of its own alone, the level is left at 0 and deviations carry
+    everything.
     """
     known = ~quality.isnan()
     base = torch.nanmean(quality.double(), 0).float().nan_to_num(0.0)
     rest = torch.where(known, quality - base, torch.zeros_like(quality))
     count = known.sum(1, keepdim=True)
     nothing = torch.full_like(quality, torch.nan)
-    if float((count > 1).float().mean()) < 0.5:
+    shared = known & (count > 1)
+    apart = bool(((known.sum(0) >= _FEWEST) & (shared.sum(0) < _FEWEST)).any())
+    if apart or float((count > 1).float().mean()) < 0.5:
         return Targets(base, torch.cat([torch.zeros_like(rest[:, :1]), torch.where(known, rest, nothing)], 1))
     level = rest.sum(1, keepdim=True) / count.clamp_min(1)
-    deviation = torch.where(known & (count > 1), rest - level, nothing)
+    deviation = torch.where(shared, rest - level, nothing)
     return Targets(base, torch.cat([torch.where(count > 0, level, nothing[:, :1]), deviation], 1))
 
 

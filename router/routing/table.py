@@ -141,6 +141,50 @@ class Table:
             raise UsageError(f"the model {bare[0]!r} has no label; add rows for it or leave it out")
 
 
+def joined(tables: Sequence[Table]) -> Table:
+    """Several tables as one: models and prompts of all, equal prompts (of one split) merged.
+
+    Where two tables label the same prompt and model, the mean counts.
+    """
+    models = tuple(dict.fromkeys(name for table in tables for name in table.models))
+    rows: dict[tuple[tuple[Message, ...], str], list[tuple[Table, int]]] = {}
+    for table in tables:
+        for i, turns in enumerate(table.turns):
+            rows.setdefault((turns, table.splits[i] if table.splits else ""), []).append((table, i))
+    columns = {
+        name: torch.full((len(rows), len(models)), torch.nan) for name in ("quality", "cost", "latency")
+    }
+    for number, places in enumerate(rows.values()):
+        for name, whole in columns.items():
+            stack = torch.stack(
+                [_spread(getattr(table, name)[i], table.models, models) for table, i in places]
+            )
+            whole[number] = torch.nanmean(stack, 0)
+    firsts = [places[0] for places in rows.values()]
+    groups = tuple(table.groups[i] if table.groups else "" for table, i in firsts)
+    splits = tuple(split for _, split in rows)
+    notes = tuple(note for table in tables for note in table.notes)
+    turns = tuple(turns for turns, _ in rows)
+    return Table(
+        turns,
+        models,
+        columns["quality"],
+        columns["cost"],
+        columns["latency"],
+        groups if any(groups) else (),
+        splits if any(splits) else (),
+        (),
+        notes,
+    )
+
+
+def _spread(values: Tensor, own: Sequence[str], models: Sequence[str]) -> Tensor:
+    """Values of some models at their places among all, NaN elsewhere."""
+    found = torch.full((len(models),), torch.nan)
+    found[[models.index(name) for name in own]] = values
+    return found
+
+
 def leaks(one: Table, other: Table) -> list[int]:
     """The rows of `other` whose prompt is also in `one`."""
     known = set(one.key_numbers.tolist())

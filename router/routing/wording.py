@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import ClassVar
 
 import torch
@@ -59,7 +60,8 @@ def surface_of(texts: Sequence[str]) -> Tensor:
     return torch.tensor([_surface(text) for text in texts], dtype=torch.float32)
 
 
-def _surface(text: str) -> list[float]:
+@lru_cache(maxsize=32_768)
+def _surface(text: str) -> tuple[float, ...]:
     size = max(1, len(text))
     words = _WORD.findall(text)
     lines = text.count("\n") + 1
@@ -71,7 +73,7 @@ def _surface(text: str) -> list[float]:
     ]
     numbers = sum(word.isdigit() for word in words)
     lengths = [len(word) for word in words] or [0]
-    return [
+    return (
         *length_of(text),
         *shares,
         math.log1p(len(words)),
@@ -82,7 +84,7 @@ def _surface(text: str) -> list[float]:
         len(set(words)) / max(1, len(words)),
         math.log1p(size / lines),
         *(math.log1p(text.count(mark)) for mark in _MARKS),
-    ]
+    )
 
 
 def length_of(text: str) -> list[float]:

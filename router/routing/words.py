@@ -51,6 +51,15 @@ def characters_of(text: str) -> NDArray[np.int64]:
 KINDS = {"words": words_of, "characters": characters_of}
 
 
+@lru_cache(maxsize=32_768)
+def _counted(kind: str, text: str) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """A text's different buckets, and how often each occurs; folds and test rows ask for the same texts
+    again.
+    """
+    buckets, counts = np.unique(KINDS[kind](text), return_counts=True)
+    return buckets.astype(np.int32), counts.astype(np.int32)
+
+
 class Sparse(NamedTuple):
     """Rows of a sparse matrix: column ids and values of row i are at offsets[i] to offsets[i+1]."""
 
@@ -93,7 +102,7 @@ class Vocabulary(NamedTuple):
         """Keep the `most` buckets that occur in the most texts, of those in at least 2."""
         frequency = np.zeros(BUCKETS, dtype=np.int64)
         for text in texts:
-            frequency[np.unique(KINDS[kind](text))] += 1
+            frequency[_counted(kind, text)[0]] += 1
         order = np.argsort(-frequency, kind="stable")[:most]
         kept = np.sort(order[frequency[order] >= 2])
         idf = np.log((1 + len(texts)) / (1 + frequency[kept])) + 1
@@ -103,7 +112,7 @@ class Vocabulary(NamedTuple):
         """TF-IDF rows of unit length: (1 + log count) times idf."""
         column = np.full(BUCKETS, -1, dtype=np.int64)
         column[self.buckets.numpy()] = np.arange(self.buckets.numel())
-        parts = list(_rows(KINDS[self.kind], texts, column, self.idf.numpy()))
+        parts = list(_rows(self.kind, texts, column, self.idf.numpy()))
         sizes = np.cumsum([0, *(ids.size for ids, _ in parts)])
         ids = np.concatenate([ids for ids, _ in parts]) if parts else np.zeros(0, dtype=np.int64)
         values = np.concatenate([v for _, v in parts]) if parts else np.zeros(0, dtype=np.float32)
@@ -112,12 +121,12 @@ class Vocabulary(NamedTuple):
 
 
 def _rows(
-    kind: object, texts: Sequence[str], column: NDArray[np.int64], idf: NDArray[np.float32]
+    kind: str, texts: Sequence[str], column: NDArray[np.int64], idf: NDArray[np.float32]
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
-    assert callable(kind)
     for text in texts:
-        ids, counts = np.unique(column[kind(text)], return_counts=True)
+        buckets, counts = _counted(kind, text)
+        ids = column[buckets]
         known = ids >= 0
-        ids, counts = ids[known], counts[known]
-        values = ((1 + np.log(counts)) * idf[ids]).astype(np.float32)
+        ids = ids[known]
+        values = ((1 + np.log(counts[known])) * idf[ids]).astype(np.float32)
         yield ids, values / max(float(np.linalg.norm(values)), 1e-12)

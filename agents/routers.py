@@ -1,0 +1,216 @@
+"""Open scouts and routers by name: a family's trunk, a model folder, or no model at all.
+
+router = Router.open("my-router")
+decision, candidates = router.decide("What is 12 + 30?")
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from ..store.errors import ArtifactError, UsageError
+from ..store.records import Candidate, Decision, Message
+
+if TYPE_CHECKING:
+    from ..router.routing.artifact import RoutingPolicy
+    from ..router.routing.scouts import Reader, Turns
+    from ..specialists.family import Family
+
+NONE = "none"
+_CONTEXT = 1024
+_LONGEST_ENCODED = 512
+
+
+def open_reader(scout: str, layers: Sequence[int] = (), poolings: Sequence[str] = ()) -> Reader:
+    """Open a scout: `none`, a family by name or folder, or the folder of a Hugging Face model.
+
+    layers and poolings empty: what the family's probes read; else half and three quarters down a decoder
+    (last token and rolling means), a third, two thirds and the end of an encoder (mean).
+
+    Raises:
+        NotFoundError: there is no such family or folder.
+        UsageError: layers or poolings that do not exist.
+        ArtifactError: weights or tokenizer are missing or damaged.
+    """
+    if scout == NONE:
+        from ..router.routing.scouts import TextReader
+
+        return TextReader({"kind": NONE})
+    folder = Path(scout).expanduser()
+    if (folder / "config.json").is_file():
+        return _open_folder(folder, tuple(layers), tuple(poolings))
+    from ..specialists.family import Family
+
+    return _open_family(Family.open(scout), scout, tuple(layers), tuple(poolings))
+
+
+def _open_family(family: Family, name: str, layers: tuple[int, ...], poolings: tuple[str, ...]) -> Reader:
+    from ..router.routing.scouts import DecoderReader
+    from ..router.taps import Site
+
+    usual = (
+        family.bank.site
+        if family.bank is not None
+        else Site(family.scout_layers, ("last", "max_rolling_mean"))
+    )
+    site = Site(layers or usual.layers, poolings or usual.poolings)
+    spec = {"kind": "family", "place": name, "fingerprint": family.trunk_fingerprint, "site": site.name}
+    spec |= site.to_json()
+    reader = _decoder(family.trunk_folder, site, spec)
+    sae = next((one for one in family.saes.values() if one.layer in site.layers), None)
+    if sae is not None and isinstance(reader, DecoderReader):
+        pool = Site(
+            (sae.layer,), ("max_rolling_mean",) if "max_rolling_mean" in site.poolings else site.poolings[:1]
+        )
+        reader.codes = lambda states: sae.encode(pool.vector(states)[None])[0]
+        spec |= {"dictionary": sae.layer}
+    return reader
+
+
+def _open_folder(folder: Path, layers: tuple[int, ...], poolings: tuple[str, ...]) -> Reader:
+    from ..router.fingerprint import fingerprint
+    from ..router.taps import LAYER_PATHS, Site
+    from ..specialists.create import check_trunk, scout_layers
+    from ..specialists.weights import read_json
+
+    config = read_json(folder / "config.json")
+    kind = "decoder" if config.get("model_type") in LAYER_PATHS else "encoder"
+    spec = {"kind": kind, "place": str(folder), "fingerprint": fingerprint(folder)}
+    if kind == "decoder":
+        chosen = Site(layers or scout_layers(check_trunk(folder)), poolings or ("last", "max_rolling_mean"))
+        return _decoder(folder, chosen, spec | {"site": chosen.name} | chosen.to_json())
+    return _encoder(folder, config, layers, poolings or ("mean",), spec)
+
+
+def _decoder(folder: Path, site: Any, spec: dict[str, Any]) -> Reader:
+    import torch
+
+    from ..router.routing.scouts import DecoderReader
+    from ..router.taps import decoder_layers, layer_at
+    from ..specialists.models import load_decoder
+    from ..specialists.tokenizing import ChatCodec
+
+    model, codec = load_decoder(folder, torch.float32), ChatCodec.load(folder)
+    for layer in site.layers:
+        layer_at(decoder_layers(model), layer)
+    context = min(_CONTEXT, int(getattr(model.config, "max_position_embeddings", _CONTEXT)))
+    return DecoderReader(model, codec.encode_chat, site, spec, context)
+
+
+def _encoder(
+    folder: Path,
+    config: Mapping[str, Any],
+    layers: tuple[int, ...],
+    poolings: tuple[str, ...],
+    spec: dict[str, Any],
+) -> Reader:
+    from tokenizers import Tokenizer
+
+    from ..router.routing.scouts import EncoderReader, text_of
+
+    depth = int(config.get("num_hidden_layers") or config.get("n_layers") or config.get("num_layers") or 0)
+    chosen = layers or tuple(sorted({max(1, round(depth * share)) for share in (1 / 3, 2 / 3, 1)}))
+    path = folder / "tokenizer.json"
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:  # the Rust side raises bare Exception
+        raise ArtifactError(f"{path} is no tokenizer file ({error}); restore it") from error
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    places = "+".join(f"H{layer}" for layer in chosen)
+    spec |= {"layers": list(chosen), "poolings": list(poolings), "site": f"{places}:{'+'.join(poolings)}"}
+    context = min(_LONGEST_ENCODED, int(config.get("max_position_embeddings", _LONGEST_ENCODED)))
+
+    def encode(turns: Turns) -> Sequence[int]:
+        return cast("list[int]", tokenizer.encode(text_of(turns)).ids)
+
+    return EncoderReader(_load_encoder(folder), encode, chosen, poolings, spec, context)
+
+
+def _load_encoder(folder: Path) -> Any:
+    """An encoder for inference: safetensors only, never code from the folder."""
+    import torch
+    from transformers import AutoModel
+
+    from ..specialists.models import quiet
+
+    try:
+        with quiet():
+            model = AutoModel.from_pretrained(
+                folder,
+                local_files_only=True,
+                trust_remote_code=False,
+                use_safetensors=True,
+                dtype=torch.float32,
+            )
+    except (OSError, ValueError, KeyError) as error:
+        raise ArtifactError(f"{folder} holds no encoder that can be run ({error}); give another") from error
+    return model.eval()
+
+
+def reopen(spec: Mapping[str, Any]) -> Reader:
+    """Open the scout of a saved policy. Raises ArtifactError when the model there is another one by now."""
+    if spec.get("kind") == NONE:
+        return open_reader(NONE)
+    reader = open_reader(str(spec["place"]), spec.get("layers", ()), spec.get("poolings", ()))
+    if reader.spec.get("fingerprint") != spec.get("fingerprint"):
+        raise ArtifactError(
+            f"the scout at {spec['place']} is the model {str(reader.spec.get('fingerprint'))[:12]}…, the "
+            f"policy was "
+            f"fitted on {str(spec.get('fingerprint'))[:12]}…; restore that model or fit the policy again"
+        )
+    return reader
+
+
+@dataclass(frozen=True, eq=False)
+class Router:
+    """A saved routing policy with its scout, ready to decide."""
+
+    policy: RoutingPolicy
+    reader: Reader
+
+    @classmethod
+    def open(cls, folder: Path | str) -> Router:
+        """Open a policy folder. Raises ArtifactError when it, or its scout, is missing or damaged."""
+        from ..router.routing.artifact import RoutingPolicy
+
+        policy = RoutingPolicy.load(folder)
+        return cls(policy, reopen(policy.scout))
+
+    def decide(
+        self,
+        prompt: str | Sequence[Message],
+        *,
+        previous: str | None = None,
+        stickiness: float = 0.0,
+        tolerance: float | None = None,
+        rng: random.Random | None = None,
+    ) -> tuple[Decision, tuple[Candidate, ...]]:
+        """Decide who answers a prompt or conversation; as `RoutingPolicy.decide`. Raises UsageError for
+        none.
+        """
+        seen = self.reader.read([turns_of(prompt)])
+        return self.policy.decide(
+            seen, previous=previous, stickiness=stickiness, tolerance=tolerance, rng=rng
+        )
+
+    def stability(self, prompt: str, count: int = 3) -> float:
+        """The share of typing errors, paraphrases and wrappers of a prompt that get the same decision."""
+        from ..router.routing.perturb import PERTURBATIONS, variants
+
+        asked = [prompt, *(text for kind in PERTURBATIONS for text in variants(prompt, kind, count))]
+        seen = self.reader.read([turns_of(text) for text in asked])
+        chosen = [self.policy.decide(seen.take([i]))[0].chosen for i in range(len(asked))]
+        return sum(one == chosen[0] for one in chosen[1:]) / len(chosen[1:])
+
+
+def turns_of(prompt: str | Sequence[Message]) -> tuple[Message, ...]:
+    """A conversation of one prompt, or the one given. Raises UsageError when there is no text in it."""
+    turns = (Message(role="user", content=prompt),) if isinstance(prompt, str) else tuple(prompt)
+    if not any(turn.content.strip() for turn in turns):
+        raise UsageError("the prompt is empty; there is nothing to route")
+    return turns
