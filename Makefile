@@ -33,8 +33,9 @@ format: $(VENV)/.dev ## rewrite the tree as the linter wants it
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-docs: $(VENV)/.dev ## write docs/reference/cli.md from the command line itself
+docs: $(VENV)/.dev ## write docs/reference/cli.md from the command line itself, and docs/openapi.json
 	@$(BIN)/python -P -m pilothouse.bench.cli_reference docs/reference/cli.md
+	@$(BIN)/pilothouse serve openapi > docs/openapi.json
 
 starter: $(VENV)/.train ## re-train the embedded family from DATA (resumable)
 	@$(BIN)/python -P -m pilothouse.specialists.starter --data $(DATA)

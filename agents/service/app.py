@@ -16,6 +16,7 @@ from .access import caller
 from .bounds import Bounds
 from .desk import Desk
 from .settings import ServiceSettings
+from .shapes import ErrorBody
 
 
 def create_app(pilot: Pilot, settings: ServiceSettings | None = None) -> FastAPI:
@@ -27,6 +28,7 @@ def create_app(pilot: Pilot, settings: ServiceSettings | None = None) -> FastAPI
         lifespan=_lifespan,
         docs_url=None,  # they load scripts from elsewhere
         redoc_url=None,
+        responses={"default": {"model": ErrorBody, "description": "Any refusal or fault"}},
     )
     desk = app.state.desk = Desk(pilot, settings or ServiceSettings())
     faults.install(app)
