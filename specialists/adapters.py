@@ -12,6 +12,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, cast
 
@@ -50,16 +51,28 @@ class Adapter:
     invocation: tuple[int, ...] = ()
 
 
+@dataclass(frozen=True, eq=False)
+class Mixture:
+    """Which adapter acts on which of a pass's N tokens: products of all `names` lie side by side, and `mask`
+    [n, sum of ranks] leaves each token its own. `at` [n] are the tokens' places; None means all, in order.
+    """
+
+    names: tuple[str, ...]
+    ranks: tuple[int, ...]
+    mask: Tensor
+    at: Tensor | None
+
+
 @dataclass(frozen=True)
 class _Active:
-    """Which adapter acts in the forward passes under way; ``groups`` is set where rows differ, ``tokens``
+    """Which adapter acts in the forward passes under way; ``groups`` is set where rows differ, ``mixture``
     where tokens do.
     """
 
     name: str | None
     start: int = 0
     groups: tuple[tuple[str, Tensor, Tensor], ...] = ()
-    tokens: tuple[tuple[str, Tensor], ...] = ()
+    mixture: Mixture | None = None
 
 
 @dataclass
@@ -72,6 +85,7 @@ class _Site:
     bank: AdapterBank
     products: dict[str, LowRank] = field(default_factory=dict)
     weight: Tensor | None = None
+    stack: tuple[tuple[str, ...], Tensor, Tensor] | None = None
 
     def plain(self, x: Tensor) -> Tensor:
         if self.weight is None:
@@ -84,7 +98,7 @@ class _Site:
         if now is None:
             return y
         if now.name is None:
-            return self._tokens(x, y, now) if now.tokens else self._rows(x, y, now)
+            return self._mixed(x, y, now.mixture) if now.mixture else self._rows(x, y, now)
         product = self.products.get(now.name)
         if product is None:
             return y
@@ -98,12 +112,30 @@ class _Site:
                 y = y.index_add(0, rows, self.products[name](x[rows]) * mask[..., None].to(y.dtype))
         return y
 
-    def _tokens(self, x: Tensor, y: Tensor, now: _Active) -> Tensor:
+    def _mixed(self, x: Tensor, y: Tensor, mixture: Mixture) -> Tensor:
+        if not self.products:
+            return y
+        a, b = self._stacked(mixture)
         flat, out = x.reshape(-1, x.shape[-1]), y.reshape(-1, y.shape[-1])
-        for name, at in now.tokens:
-            if name in self.products:
-                out = out.index_add(0, at, self.products[name](flat[at]))
-        return out.view(y.shape)
+        if mixture.at is None:
+            return torch.addmm(out, F.linear(flat, a) * mixture.mask, b).view(y.shape)
+        delta = (F.linear(flat[mixture.at], a) * mixture.mask) @ b
+        return out.index_add(0, mixture.at, delta).view(y.shape)
+
+    def _stacked(self, mixture: Mixture) -> tuple[Tensor, Tensor]:
+        """All products side by side: [sum of ranks, inputs], and [sum of ranks, outputs] with the scales."""
+        if self.stack is None or self.stack[0] != mixture.names:
+            like = next(iter(self.products.values()))
+            a = like.a.new_zeros(sum(mixture.ranks), like.a.shape[1])
+            b = like.b.new_zeros(sum(mixture.ranks), like.b.shape[0])
+            end = 0
+            for name, rank in zip(mixture.names, mixture.ranks, strict=True):
+                start, end = end, end + rank
+                if name in self.products:
+                    product = self.products[name]
+                    a[start:end], b[start:end] = product.a, product.b.T * product.scale
+            self.stack = mixture.names, a, b
+        return self.stack[1:]
 
 
 class AdapterBank:
@@ -119,6 +151,7 @@ class AdapterBank:
         self.model: Any = model
         self.adapters: dict[str, Adapter] = {}
         self.now: _Active | None = None
+        self._mixed: tuple[str, ...] = ()
         self.sites = {name: _Site(module, self) for name, module in linear_maps(model).items()}
         for site in self.sites.values():
             if low is not None:
@@ -157,8 +190,10 @@ class AdapterBank:
     def remove(self, name: str) -> None:
         """Forget the adapter ``name`` if it is here."""
         if self.adapters.pop(name, None) is not None:
+            self._mixed = tuple(other for other in self._mixed if other != name)
             for site in self.sites.values():
                 site.products.pop(name, None)
+                site.stack = None
 
     def load(self, name: str, folder: Path) -> Adapter:
         """Read a PEFT adapter folder and take it under ``name``.
@@ -210,18 +245,34 @@ class AdapterBank:
         finally:
             self.now = before
 
-    @contextmanager
-    def active_tokens(self, groups: Sequence[tuple[str, Tensor]]) -> Iterator[None]:
-        """Let each named adapter act inside on its tokens: places [n] among all B x T tokens of a pass.
+    def mixture(self, groups: Sequence[tuple[str, Sequence[int]]], total: int) -> Mixture:
+        """Return how each named adapter acts on its places among the `total` tokens of a pass.
 
         Raises:
             KeyError: no adapter of one of the names was loaded.
 
         """
+        used = {name for name, _ in groups}
+        if not used <= set(self._mixed):
+            self._mixed = tuple(sorted({*self._mixed, *used} & set(self.adapters) | used))
+        ranks = tuple(self.adapters[name].rank for name in self._mixed)
+        places = sorted((place, name) for name, at in groups for place in at)
+        parameter = next(self.model.parameters())
+        mask = torch.zeros(len(places), sum(ranks), dtype=parameter.dtype)
+        starts = dict(zip(self._mixed, accumulate(ranks, initial=0), strict=False))
+        for row, (_, name) in enumerate(places):
+            mask[row, starts[name] : starts[name] + self.adapters[name].rank] = 1
+        at = torch.tensor([place for place, _ in places], device=parameter.device)
+        every = len(places) == total
+        return Mixture(self._mixed, ranks, mask.to(parameter.device), None if every else at)
+
+    @contextmanager
+    def active_tokens(self, mixture: Mixture) -> Iterator[None]:
+        """Let several adapters act inside, each on its tokens, in passes of as many tokens as it was made
+        for.
+        """
         before = self.now
-        for name, _ in groups:
-            self.adapters[name]
-        self.now = _Active(None, tokens=tuple(groups))
+        self.now = _Active(None, mixture=mixture)
         try:
             yield
         finally:

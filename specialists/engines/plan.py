@@ -5,13 +5,15 @@ them.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from ...router.steer.vector import Gate
+from ..adapters import AdapterBank, Mixture
 from .instruments import Gates, Layer, Push
 from .row import Row
 
@@ -63,8 +65,8 @@ class _Act(NamedTuple):
 class Plan:
     """What a pass does beside the model's own arithmetic.
 
-    `adapters` {name: flat places [n]}, or `only`, the name of the one that acts on all tokens; `work` {layer:
-    work}, with `gates` gate answers in all.
+    `only` names the adapter that acts on all tokens, or `mixed` gives several with their flat places; `work`
+    {layer: work}, with `gates` gate answers in all.
     """
 
     def __init__(self, spans: Sequence[Span], device: torch.device) -> None:
@@ -86,7 +88,18 @@ class Plan:
             self._at(layer).gates = self._gates(found)
         whole = [name for name, places in adapters.items() if len(places) == self.total]
         self.only = whole[0] if whole else None
-        self.adapters = [] if whole else [(name, self._index(at)) for name, at in adapters.items()]
+        self.mixed = [] if whole else list(adapters.items())
+        self.mixture: Mixture | None = None
+
+    def acting(self, bank: AdapterBank) -> AbstractContextManager[Any]:
+        """Let this pass's adapters act inside."""
+        if self.only is not None:
+            return bank.active(self.only)
+        if not self.mixed:
+            return nullcontext()
+        if self.mixture is None:
+            self.mixture = bank.mixture(self.mixed, self.total)
+        return bank.active_tokens(self.mixture)
 
     def _at(self, layer: int) -> Layer:
         return self.work.setdefault(layer, Layer())

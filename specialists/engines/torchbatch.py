@@ -194,10 +194,7 @@ class TorchBatch:
         plan = self._plan(model, spans)
         with self.turns, ExitStack() as stack:
             rows = RowsPass(segments, model.device)
-            if plan.only is not None:
-                stack.enter_context(self.bank.active(plan.only))
-            elif plan.adapters:
-                stack.enter_context(self.bank.active_tokens(plan.adapters))
+            stack.enter_context(plan.acting(self.bank))
             if plan.work:
                 stack.enter_context(model.instruments.during(plan.work, plan.gates))
             logits = run(model.decoder, rows, [span.at + span.count - 1 for span in drawing])
