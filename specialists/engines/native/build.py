@@ -37,11 +37,14 @@ def compiler() -> str | None:
     return shutil.which(named) if named else next((c for c in map(shutil.which, COMPILERS) if c), None)
 
 
-def library_name() -> str:
-    """Return the library's file name, which changes with its sources, flags and kind of processor."""
+def library_name(more: bytes = b"") -> str:
+    """Return the library's file name, which changes with its sources (and `more`), flags and kind of
+    processor.
+    """
     digest = hashlib.sha256(repr((FLAGS, UNITS, platform.system(), platform.machine())).encode())
     for path in sorted(SOURCES.iterdir()):
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    digest.update(more)
     return f"pilothouse_native-{digest.hexdigest()[:16]}.so"
 
 

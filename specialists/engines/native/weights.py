@@ -44,12 +44,7 @@ def stored(weight: Tensor, bits: int | None, group: int) -> Stored:
         kept = weight if weight.dtype in DENSE else weight.float()
         return Stored(DENSE[kept.dtype], kept.contiguous())
     q = quantize(weight, bits, group)
-    return Stored(bits, q.codes.contiguous(), _representable(q.scales), group)
-
-
-def _representable(scales: Tensor) -> Tensor:
-    """Scales are kept as f16 in units of a power of two: say what they will be."""
-    return scales.float().contiguous()
+    return Stored(bits, q.codes.contiguous(), q.scales.float().contiguous(), group)
 
 
 def read_stored(folder: Path, precision: Precision, group: int) -> dict[str, Stored | Tensor]:
