@@ -11,7 +11,7 @@ from typing import Any, Self, TextIO
 from sqlalchemy import Connection, Engine, Select, and_, func, or_, select
 
 from .compare import Difference, differences
-from .database import HEAD, PATIENCE, Place, ensure_schema, matching, revision
+from .database import HEAD, PATIENCE, Place, bring_up, disposed_on_failure, matching, revision
 from .errors import NotFoundError, UsageError
 from .events import tip as last_row
 from .listing import Filter as Filter
@@ -68,11 +68,12 @@ class Audit:
         place = Place.of(where, patience)
         with place.plainly():
             engine = place.reading_engine()
-            with engine.connect() as connection:
-                found = revision(connection)
-            place.require_schema(found)
-            if found != HEAD:
-                ensure_schema(place, place.writing_engine())
+            with disposed_on_failure(engine):
+                with engine.connect() as connection:
+                    found = revision(connection)
+                place.require_schema(found)
+                if found != HEAD:
+                    bring_up(place)
         return cls(place, engine)
 
     def summaries(

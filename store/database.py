@@ -164,6 +164,25 @@ def revision(connection: Connection) -> str | None:
     return None
 
 
+@contextlib.contextmanager
+def disposed_on_failure(engine: Engine) -> Iterator[None]:
+    """Let go of an engine whose log turns out not to be one."""
+    try:
+        yield
+    except BaseException:
+        engine.dispose()
+        raise
+
+
+def bring_up(place: Place) -> None:
+    """`ensure_schema` for a reader, which keeps no writing engine."""
+    engine = place.writing_engine()
+    try:
+        ensure_schema(place, engine)
+    finally:
+        engine.dispose()
+
+
 def ensure_schema(place: Place, engine: Engine, migrations: Path = MIGRATIONS) -> Path | None:
     """Make the schema, or bring an older one up; return the copy kept of an older log, if one was made.
 

@@ -16,7 +16,7 @@ from typing import Self
 from sqlalchemy import Engine, select
 
 from . import erasure, payloads, retention, sqlite
-from .database import PATIENCE, Place, ensure_schema, scrub
+from .database import PATIENCE, Place, disposed_on_failure, ensure_schema, scrub
 from .errors import NotFoundError, StoreClosedError
 from .events import Batch, Draft, History, rows_of
 from .process import Process, is_gone, this_process
@@ -79,7 +79,8 @@ class Ledger:
         place = Place.of(where, patience)
         with place.plainly():
             engine = place.writing_engine()
-            copy = ensure_schema(place, engine)
+            with disposed_on_failure(engine):
+                copy = ensure_schema(place, engine)
         ledger = cls(place, engine, code or code_version(), keep_text, hook)
         try:
             ledger._take_notes(copy)

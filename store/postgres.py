@@ -168,6 +168,8 @@ def _explained(error: DBAPIError, name: str, patience: float) -> StoreError:
         return StorePlaceError(f"the log {name} cannot be opened ({cause}); correct the URL")
     if code.startswith("XX"):
         return StoreCorruptError(f"the log {name} is damaged ({cause}); restore a backup")
+    if not code and ("authentication failed" in cause or "does not exist" in cause):
+        return StorePlaceError(f"the log {name} cannot be opened ({cause}); correct the URL")
     if error.connection_invalidated or not code or code.startswith(("08", "57P", "53300")):
         return StoreUnreachableError(
             f"the log {name} cannot be reached ({cause}); start its server, or check the network"

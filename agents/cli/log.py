@@ -12,6 +12,7 @@ import typer
 from ...store.errors import VerifyError
 from ...store.printable import one_line, visible
 from ...store.records import Frozen
+from .drift import drift
 from .exporting import export
 from .keeping import noted_tip, register
 from .logs import (
@@ -62,6 +63,8 @@ def list_records(
         wanted = filter_of(status, specialist, thread, since, until, text)
         start = audit.resolve(before) if before is not None else None
         rows = audit.summaries(wanted, limit=limit, before=start)
+        if text and audit.more_texts(text):
+            typer.echo("more texts hold these words than a list looks at; export looks at all", err=True)
     if as_json:
         print_lines(rows)
     else:
@@ -173,6 +176,7 @@ def diff(
 
 app.command()(replay)
 app.command()(export)
+app.command()(drift)
 register(app)
 
 

@@ -158,7 +158,7 @@ def environment() -> dict[str, str]:
 def spawn(environment: dict[str, str]) -> Callable[..., "subprocess.Popen[str]"]:
     """Start a process that writes to a log (see child_writer.py)."""
 
-    def start(log: Path, *arguments: object) -> "subprocess.Popen[str]":
+    def start(log: Path | str, *arguments: object) -> "subprocess.Popen[str]":
         command = [sys.executable, str(CHILD), str(log), *map(str, arguments)]
         return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
 
