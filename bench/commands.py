@@ -12,6 +12,8 @@ import typer
 from ..store.errors import UsageError
 from .faults import faults
 from .fuzz import fuzz
+from .kernels import kernels
+from .locate.command import locate
 from .service import service
 
 # name of the command -> the sub-package that runs it
@@ -21,6 +23,8 @@ BENCHMARKS: dict[str, str] = {
     "routing": "pilothouse.bench.routing.run",
     "service": "pilothouse.bench.service",
     "fuzz": "pilothouse.bench.fuzz",
+    "kernels": "pilothouse.bench.kernels",
+    "locate": "pilothouse.bench.locate.run",
 }
 NEEDED = {"sklearn": "scikit-learn", "matplotlib": "matplotlib"}
 DATA = Path("../shared/data")
@@ -67,6 +71,8 @@ def starter(
 app.command()(faults)
 app.command()(service)
 app.command()(fuzz)
+app.command()(kernels)
+app.command()(locate)
 
 
 @app.command()

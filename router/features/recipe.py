@@ -106,7 +106,8 @@ class Weights:
     @classmethod
     def start(cls, sample: Tensor, recipe: Recipe) -> Weights:
         """Encoder = decoder's transpose, rows of unit length; b_dec at the sample's geometric median."""
-        generator = torch.Generator().manual_seed(recipe.seed)
+        # far from seeds that data are drawn with: equal ones would start training at the planted atoms
+        generator = torch.Generator().manual_seed(1_000_003 * (recipe.seed + 1))
         width = sample.shape[1]
         w_dec = normalize(torch.randn(recipe.d_sae, width, generator=generator)).to(sample)
         zeros = torch.zeros(recipe.d_sae).to(sample)

@@ -65,6 +65,31 @@ METHODS: dict[str, Entry] = {
         (),
         ("norm", "coordinates"),
     ),
+    "circuit": Entry(
+        "circuit", "locate_circuit", "edges between parts that carry the answer, and how faithfully"
+    ),
+    "probe": Entry(
+        "decoding",
+        "locate_probe",
+        "layers where a label can be read, against a control task",
+        (),
+        ("last", "mean"),
+    ),
+    "magnitude": Entry(
+        "magnitude",
+        "locate_magnitude",
+        "what is large",
+        ("neurons", "heads"),
+        ("written", "weights", "contrast"),
+    ),
+    "languages": Entry(
+        "languages",
+        "locate_languages",
+        "where languages lie apart, and the band they share",
+        (),
+        ("own", "plain"),
+    ),
+    "contrast": Entry("contrast", "locate_contrast", "neurons that tip the answer between two words"),
     "incontext": Entry("incontext", "locate_incontext", "heads that carry labels from demonstrations"),
 }
 

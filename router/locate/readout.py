@@ -75,7 +75,10 @@ class Readout:
 
     def whole(self, v: Tensor) -> Tensor:
         """Logits [...,V] were v the whole final state: biases and the cap included."""
-        logits = self.logits(v) + self.constant
+        return self.capped(self.logits(v) + self.constant)
+
+    def capped(self, logits: Tensor) -> Tensor:
+        """Apply the model's cap of logits, if it has one."""
         return logits if self.softcap is None else self.softcap * torch.tanh(logits / self.softcap)
 
     def log_probability(self, v: Tensor, token: int) -> Tensor:

@@ -98,25 +98,21 @@ def test_flow_reports_stages_and_refuses_nothing_without_a_subject() -> None:
 
 
 def sink_model() -> Anatomy:
-    """A planted sink: the first layer's MLP blows position 0's token up, and the later heads look for it."""
+    """A planted sink: the first MLP blows token 1 up along axis 5, and the later heads look for that axis."""
     found = empty_model(3)
-    layers = found.model.layers
-    found.model.embed_tokens.weight[:, :] *= 50  # states of length ~8, so that norms mean something
-    token = found.model.embed_tokens.weight[1]
-    direction = token / token.norm()
-    layers[0].mlp.gate_proj.weight[0] += direction
-    layers[0].mlp.up_proj.weight[0] += direction
+    table, layers = found.model.embed_tokens.weight, found.model.layers
+    table *= 50  # states of length ~4, so that norms mean something
+    table[:, 5:8] = 0
+    table[:, 6] = 8  # what the heads ask with
+    table[1, 7] = 8  # what token 1 is known by
+    layers[0].mlp.gate_proj.weight[0, 7] += 1
+    layers[0].mlp.up_proj.weight[0, 7] += 1
     layers[0].mlp.down_proj.weight[5, 0] += 4
     for layer in layers[1:]:
         for head in range(4):
-            slow = 16 * head + 7
-            # a constant query, and a key that grows with axis 5, which only a huge state has
+            slow = 16 * head + 7  # the rotary pair that hardly turns
             layer.self_attn.k_proj.weight[slow, 5] += 4
-    found.model.embed_tokens.weight[:, 5] = 0
-    found.model.embed_tokens.weight[:, 6] = 8
-    for layer in layers[1:]:
-        for head in range(4):
-            layer.self_attn.q_proj.weight[16 * head + 7, 6] += 3
+            layer.self_attn.q_proj.weight[slow, 6] += 3
     return Anatomy.of(found)
 
 
