@@ -11,6 +11,7 @@ from ...store.errors import UsageError
 from ...store.printable import visible
 from . import console
 from .console import JsonOption, QuietOption
+from .refit import register
 
 if TYPE_CHECKING:
     from ...router.routing.artifact import RoutingPolicy
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 app = typer.Typer(
     no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None, add_completion=False
 )
+
+register(app)
 
 Tables = Annotated[
     list[Path], typer.Argument(metavar="TABLE…", help="CSV, JSON Lines or Parquet; several are joined.")

@@ -99,8 +99,12 @@ class Judge:
 
     @property
     def paired(self) -> bool:
-        """Whether this is a table of two models whose means differ, with enough complete rows."""
-        return len(self.models) == 2 and len(self.rows) >= _COMPLETE
+        """Whether APGR means something: two models, enough complete rows, and the dearer one clearly better."""
+        if len(self.models) != 2 or len(self.rows) < _COMPLETE:
+            return False
+        weak, strong = self.order
+        gain = self.truth[:, strong] - self.truth[:, weak]
+        return float(gain.mean()) > 2 * float(gain.std()) / len(gain) ** 0.5
 
     def score(self, one: Contender) -> Array:
         """Gain of the dearer of two models, as predicted [n]."""

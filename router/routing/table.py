@@ -6,7 +6,6 @@ a prompt are merged: their labels become the mean, so verdicts that disagree bec
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -19,16 +18,15 @@ from ...store.errors import UsageError
 from ...store.hashes import digest
 from ...store.records import Message
 
-_WORD = re.compile(r"\w+")
+_EDGES = ".,;:!?\"'`…()[]"
 
 
 def key_of(text: str) -> str:
-    """What two prompts share that differ only in case, spacing, punctuation or compatibility characters.
-
-    A prompt of nothing but punctuation is its own key.
+    """What two prompts share that differ only in case, spacing, compatibility characters, or punctuation at
+    the edges of words ("2 + 3" and "2 - 3" stay apart). A prompt of nothing but punctuation is its own key.
     """
-    words = _WORD.findall(unicodedata.normalize("NFKC", text).casefold())
-    return " ".join(words) or text.strip()
+    words = (word.strip(_EDGES) for word in unicodedata.normalize("NFKC", text).casefold().split())
+    return " ".join(word for word in words if word) or text.strip()
 
 
 def key_number(text: str) -> int:

@@ -117,6 +117,7 @@ def test_one_class_is_refused(tmp_path: Path) -> None:
 
 def test_leaks_are_found_through_case_and_spacing(tmp_path: Path) -> None:
     assert key_of("What  IS it?") == key_of("what is it") != key_of("what is")
+    assert key_of("What is 2 + 3?") != key_of("What is 2 - 3?")
     text = "prompt,model,correct,split\nOne?,m,1,train\none ?,m,0,test\nTwo,m,0,train\nThree,m,1,test\n"
     table = read_table(write(tmp_path, "t.csv", text))
     with pytest.raises(UsageError, match="1 prompts are in two splits"):
