@@ -244,7 +244,6 @@ def _matching_records(wanted: Filter) -> Select[Any]:
 
 def _holding(connection: Connection, words: str) -> Any:
     """A condition: one of the record's texts holds the words."""
-    words = words.replace("\0", " ")  # no word holds a NUL, and a query ends at one
     if not words.strip():
         raise UsageError("the text to search for is empty; give a word")
     holders = (

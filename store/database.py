@@ -15,7 +15,14 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from . import paths, sqlite
-from .errors import StoreCorruptError, StoreError, StoreMissingError, StorePlaceError, StoreVersionError
+from .errors import (
+    StoreCorruptError,
+    StoreError,
+    StoreMissingError,
+    StorePlaceError,
+    StoreVersionError,
+    UsageError,
+)
 from .tables import metadata
 
 # The revision that this program reads and writes: the newest in migrations/versions (a test compares them).
@@ -139,7 +146,13 @@ def _dialect(connection: Connection) -> Any:
 
 
 def matching(connection: Connection, query: str) -> Any:
-    """A condition on `content`: its text holds every word of `query`; a last word ending in `*` may go on."""
+    """A condition on `content`: its text holds every word of `query`; a last word ending in `*` may go on.
+
+    Raises UsageError for a query without a word.
+    """
+    query = query.replace("\0", " ")  # no word holds a NUL, and databases end a text at one
+    if not query.strip():
+        raise UsageError("the text to search for is empty; give a word")
     return _dialect(connection).matching(query)
 
 

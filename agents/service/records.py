@@ -24,7 +24,8 @@ Name = Annotated[
     str,
     Path(min_length=4, max_length=64, description="An id, its first or last characters, or `last`."),
 ]
-Word = Annotated[str | None, Query(min_length=1, max_length=255)]
+NO_NUL = r"^[^\x00]*$"  # databases end a text there, or refuse it
+Word = Annotated[str | None, Query(min_length=1, max_length=255, pattern=NO_NUL)]
 
 
 class Wanted(Filter):
