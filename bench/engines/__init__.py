@@ -1,0 +1,1 @@
+"""Pilothouse: the CPU engines measured side by side."""
