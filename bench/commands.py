@@ -19,6 +19,7 @@ from .service import service
 # name of the command -> the sub-package that runs it
 BENCHMARKS: dict[str, str] = {
     "starter": "pilothouse.bench.starter.run",
+    "engines": "pilothouse.bench.engines.run",
     "faults": "pilothouse.bench.faults",
     "routing": "pilothouse.bench.routing.run",
     "service": "pilothouse.bench.service",
@@ -64,6 +65,26 @@ def starter(
     found = data or (DATA if DATA.is_dir() else None)
     report = run(Family.open(family), found, out, seed, quick, say=say)
     say(f"wrote {out / 'starter.md'}")
+    for goal in report.missed:
+        say(f"missed: {goal.what}")
+
+
+@app.command()
+def engines(
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the page goes.")] = Path("docs/results"),
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="CPU threads (else all that may be used).")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of weights, prompts and resamples.")] = 0,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="The smallest shape, 3 rounds: a trial, no result.")
+    ] = False,
+) -> None:
+    """Measure the native CPU engine against the torch decoder and Hugging Face's. Writes engines.md."""
+    from .engines.run import run
+
+    report = run(out, seed, quick, threads, say)
+    say(f"wrote {out / 'engines.md'}")
     for goal in report.missed:
         say(f"missed: {goal.what}")
 
