@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ..router.scout import Scout
     from ..specialists.engines.base import Engine
     from ..specialists.engines.remote import RemoteEngine
+    from ..store.payloads import Redact
     from .refits import Refit
 
 
@@ -32,6 +33,7 @@ def open_ship(
     cores: int | None,
     limits: Limits,
     keep_text: bool,
+    redact: Redact | None = None,
     owned: list[Any],
 ) -> Ship:
     """Open a family with its instruments; what is opened here is added to `owned`.
@@ -41,7 +43,7 @@ def open_ship(
     if log is None:
         from ..store.ledger import Ledger
 
-        log = Ledger.open(keep_text=keep_text)
+        log = Ledger.open(keep_text=keep_text, redact=redact)
         owned.append(log)
     opened = family if isinstance(family, Family) else Family.open(family)
     if engine is None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ..router.policy import Policy
     from ..specialists.engines.base import Engine
     from ..specialists.family import Family
+    from ..store.payloads import Redact
     from .causal import Why
     from .controller import Graph
     from .course import Course
@@ -42,7 +43,8 @@ class Pilot:
     Nothing is loaded before the first prompt (or `warm`). `family` is a name, a folder, or an open Family.
     `ledger`, `engine` and `threads` (a LangGraph checkpointer) are opened here unless given; what is given is
     not closed here. `ledger=Unlogged()` keeps nothing at all; with `keep_text` off, the log opened here keeps
-    digests of the texts only. `policy` replaces the family's.
+    digests of the texts only, and `redact` changes every text before it is written (see
+    `pilothouse.store.redact`). `policy` replaces the family's.
     """
 
     def __init__(
@@ -58,11 +60,12 @@ class Pilot:
         max_tokens: int = 256,
         limits: Limits | None = None,
         keep_text: bool = True,
+        redact: Redact | None = None,
     ) -> None:
         self._family, self._ledger, self._engine, self._policy = family, ledger, engine, policy
         self._threads, self._device, self._cores = threads, device, cores
         self._max_tokens, self._limits = max_tokens, limits or Limits()
-        self._keep_text = keep_text
+        self._keep_text, self._redact = keep_text, redact
         self._opening = threading.RLock()
         self._owned: list[Any] = []
         self._ready: _Ready | None = None
@@ -103,6 +106,7 @@ class Pilot:
                     cores=self._cores,
                     limits=self._limits,
                     keep_text=self._keep_text,
+                    redact=self._redact,
                     owned=self._owned,
                 )
                 graph = open_graph(ship, self._threads, self._owned)

@@ -14,7 +14,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from ..store import paths
 from ..store.errors import UsageError
@@ -42,6 +42,11 @@ class Settings(BaseModel):
     keep_text: Annotated[bool, Field(description="keep prompts and answers in the log, not only digests")] = (
         True
     )
+    redact: Annotated[
+        tuple[str, ...],
+        BeforeValidator(lambda value: (value,) if isinstance(value, str) else value),
+        Field(description="regular expressions masked in every text before the log keeps it"),
+    ] = ()
     parts: Annotated[int, Field(ge=1, le=6, description="most asks taken from one prompt")] = 6
     hops: Annotated[int, Field(ge=0, le=2, description="most escalations of one part")] = 2
     min_mean_logprob: Annotated[

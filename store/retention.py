@@ -18,7 +18,7 @@ from .errors import UsageError
 from .events import append
 from .payloads import plain
 from .records import Count, Digest, Frozen, Time
-from .tables import content, content_uses, events, meta, people, running
+from .tables import content, content_uses, events, listing, meta, people, running
 
 Scope = Literal["texts", "rows"]
 STEP = 500  # records, or rows, in one transaction
@@ -192,6 +192,7 @@ def _prune_some(connection: Connection, through: int) -> Retained | None:
         return None
     last = min(through, oldest + STEP - 1)
     gone = connection.execute(delete(events).where(events.c.sequence <= last)).rowcount
+    connection.execute(delete(listing).where(listing.c.sequence <= last))
     return Retained(rows_pruned=gone)
 
 

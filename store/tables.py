@@ -54,6 +54,14 @@ class AnyText(TypeDecorator[str]):
         limited = dialect.name != "postgresql" and self.length is not None
         return dialect.type_descriptor(String(self.length) if limited else Text())
 
+    def bind_processor(self, dialect: Dialect) -> Any:
+        """Nothing to do for a database that takes any text: a call a value would cost more than the value."""
+        return super().bind_processor(dialect) if dialect.name == "postgresql" else None
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> Any:
+        """As `bind_processor`."""
+        return super().result_processor(dialect, coltype) if dialect.name == "postgresql" else None
+
     def process_bind_param(self, value: Any, dialect: Dialect) -> Any:
         """To the database."""
         if dialect.name != "postgresql" or value is None:

@@ -43,6 +43,7 @@ def settings_with(**flags: Any) -> Settings:
 
 def open_pilot(settings: Settings, *, no_log: bool) -> Pilot:
     """A pilot as the settings say. Nothing is loaded yet."""
+    from ...store.redact import redactor
     from ..pilot import Pilot
     from ..voyage import Limits, Unlogged
 
@@ -60,6 +61,7 @@ def open_pilot(settings: Settings, *, no_log: bool) -> Pilot:
         max_tokens=settings.max_tokens,
         limits=limits,
         keep_text=settings.keep_text,
+        redact=redactor(settings.redact),
     )
 
 

@@ -1,0 +1,260 @@
+"""How fast the log takes decisions durably, and what readers wait meanwhile.
+
+One process; a decision is an opening and a closing row with eight readings, nine candidates and fifteen
+feature shares, as the starter family writes them. A write counts when its future has answered: then it is on
+disk.
+"""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Annotated, NamedTuple
+
+import typer
+
+from ..store.audit import Audit, Filter
+from ..store.errors import VerifyError
+from ..store.ledger import Ledger
+from ..store.records import (
+    Candidate,
+    Decision,
+    FeatureContribution,
+    Generation,
+    Message,
+    Part,
+    Reading,
+    Request,
+    Timings,
+    new_id,
+)
+from .circumstances import facts
+
+IN_FLIGHT = 256  # decisions under way at once: as many requests as a busy service holds
+PAUSE = 0.05  # seconds between two looks of a reader
+TARGET_RATE, TARGET_LIST_MS = 2000.0, 150.0
+
+
+class Run(NamedTuple):
+    """One sustained run."""
+
+    place: str
+    decisions: int
+    seconds: float
+    rates: list[float]
+    list_ms: list[float]
+    verified: bool
+    bytes: int
+
+    @property
+    def rate(self) -> float:
+        """Decisions a second over the whole run."""
+        return self.decisions / self.seconds
+
+
+def log(
+    decisions: Annotated[int, typer.Option(min=100, help="How many to write.")] = 100_000,
+    url: Annotated[
+        str | None, typer.Option(metavar="URL", help="Measure this empty database too (postgresql://…).")
+    ] = None,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the page goes.")] = Path("docs/results"),
+    quick: Annotated[bool, typer.Option("--quick", help="3,000 decisions: a trial, no result.")] = False,
+) -> None:
+    """Measure durable decisions a second and the list's latency meanwhile; writes log.md."""
+    count = 3_000 if quick else decisions
+    with tempfile.TemporaryDirectory(prefix="pilothouse-log-", dir=Path.cwd()) as folder:
+        runs = [
+            sustained(str(Path(folder) / "log.db"), count),
+            single(str(Path(folder) / "one.db"), count // 50),
+        ]
+        flush = flush_ms(Path(folder))
+    if url is not None:
+        runs.append(sustained(url, count))
+    for run in runs:
+        typer.echo(f"{run.place}: {run.rate:,.0f} decisions/s, list p95 {_p95(run.list_ms):.0f} ms", err=True)
+        if not run.verified:
+            raise VerifyError(f"the log written to {run.place} does not verify")
+    _write_page(out / "log.md", runs, flush, count)
+
+
+def sustained(where: str, count: int) -> Run:
+    """Write `count` decisions, `IN_FLIGHT` at a time, while a reader lists and searches."""
+    part, done = _part(), threading.Event()
+    list_ms: list[float] = []
+    with Ledger.open(where, code="bench") as ledger:
+        reader = threading.Thread(target=_read, args=(ledger.place.where, done, list_ms))
+        reader.start()
+        begun = time.perf_counter()
+        stamps = list(_pump(ledger, part, count))
+        seconds = time.perf_counter() - begun
+        done.set()
+        reader.join()
+    return _closed(where, count, seconds, _rates(stamps, begun), list_ms)
+
+
+def single(where: str, count: int) -> Run:
+    """Write one decision after the other: what one quiet user waits for, two flushes each."""
+    part = _part()
+    with Ledger.open(where, code="bench") as ledger:
+        begun = time.perf_counter()
+        for number in range(count):
+            name = ledger.begin(_request(number))
+            ledger.finish(name, "completed", parts=[part], answer=f"answer {number}")
+        seconds = time.perf_counter() - begun
+    return _closed(f"{where} (one at a time)", count, seconds, [count / seconds], [], where)
+
+
+def _closed(
+    name: str, count: int, seconds: float, rates: list[float], list_ms: list[float], where: str | None = None
+) -> Run:
+    with Audit.open(where or name) as audit:
+        found = audit.verify()
+        with audit.reading() as connection:
+            size = audit.place.size(connection)
+        place = "SQLite" if audit.place.path is not None else "PostgreSQL"
+    place += ", one at a time" if where else ""
+    whole = found.ok and found.records == count and found.rows == 2 * count
+    return Run(place, count, seconds, rates, list_ms, whole, size)
+
+
+def _pump(ledger: Ledger, part: Part, count: int) -> Iterator[float]:
+    """Keep `IN_FLIGHT` decisions under way; give the time at which each was on disk."""
+    opened: deque[tuple[str, Future[str]]] = deque()
+    closing: deque[Future[int]] = deque()
+    for number in range(count + IN_FLIGHT):
+        if number < count:
+            name = new_id()
+            opened.append((name, ledger.begin_soon(_request(number), record_id=name)))
+        if len(opened) >= IN_FLIGHT // 2 or number >= count:
+            while opened:
+                name, begun = opened.popleft()
+                begun.result()
+                answer = f"the answer of {name}"
+                closing.append(ledger.finish_soon(name, "completed", parts=[part], answer=answer))
+        while closing and (len(closing) > IN_FLIGHT // 2 or number >= count):
+            closing.popleft().result()
+            yield time.perf_counter()
+
+
+def _read(where: str, done: threading.Event, list_ms: list[float]) -> None:
+    """Ask for pages of the list, as the audit page does, until it is over."""
+    wanted = [Filter(), Filter(status="completed"), Filter(specialist="s3")]
+    with Audit.open(where) as audit:
+        turn = 0
+        while not done.wait(PAUSE):
+            begun = time.perf_counter()
+            audit.summaries(wanted[turn % len(wanted)], limit=50)
+            list_ms.append(1000 * (time.perf_counter() - begun))
+            turn += 1
+
+
+def _rates(stamps: list[float], begun: float) -> list[float]:
+    """Decisions in each whole second."""
+    counts: dict[int, int] = {}
+    for stamp in stamps:
+        counts[int(stamp - begun)] = counts.get(int(stamp - begun), 0) + 1
+    whole = sorted(counts)[:-1]
+    return [float(counts[second]) for second in whole] or [len(stamps) / (stamps[-1] - begun)]
+
+
+def _request(number: int) -> Request:
+    text = f"What is {number} + {number % 97}? Please answer with one number and say how sure you are."
+    return Request(messages=(Message(role="user", content=text),))
+
+
+def _part() -> Part:
+    names = [f"s{index}" for index in range(9)]
+    decision = Decision(
+        chosen="s3", lam=0.1, threshold=0.3, policy_hash="ab" * 32, reason="s3 has utility 0.87; next is s1."
+    )
+    return Part(
+        readings=tuple(
+            Reading(
+                probe=f"r{i}", site="layer4.last", score=-1.25, probability=0.2, threshold=0.5, fired=False
+            )
+            for i in range(8)
+        ),
+        candidates=tuple(Candidate(specialist=n, p_correct=0.5, cost=1.0, utility=0.4) for n in names),
+        features=tuple(
+            FeatureContribution(
+                specialist="s3", feature=i, label=f"feature {i}", activation=1.5, contribution=0.25
+            )
+            for i in range(15)
+        ),
+        decision=decision,
+        generation=Generation(
+            specialist="s3",
+            prompt_tokens=23,
+            completion_tokens=5,
+            mean_logprob=-0.1,
+            finish_reason="stop",
+            timings=Timings(probe_ms=1, prefill_ms=8, decode_ms=20, total_ms=31),
+        ),
+    )
+
+
+def flush_ms(folder: Path) -> float:
+    """The middle time of one flush to this disk: the floor under a durable write that waits for its own."""
+    import os
+
+    times = []
+    with (folder / "flush").open("wb") as stream:
+        for _ in range(50):
+            stream.write(b"x" * 4096)
+            stream.flush()
+            begun = time.perf_counter()
+            os.fsync(stream.fileno())
+            times.append(1000 * (time.perf_counter() - begun))
+    return statistics.median(times)
+
+
+def _p95(values: list[float]) -> float:
+    return sorted(values)[int(0.95 * (len(values) - 1))] if values else float("nan")
+
+
+def _write_page(path: Path, runs: list[Run], flush: float, count: int) -> None:
+    from .page import table  # brings numpy
+
+    rows = [
+        (
+            run.place,
+            f"{run.decisions:,}",
+            f"{run.rate:,.0f}",
+            f"{min(run.rates):,.0f}",
+            f"{_p95(run.list_ms):.0f} ms ({len(run.list_ms)} pages)" if run.list_ms else "–",
+            f"{run.bytes / run.decisions:,.0f}",
+            "ok" if run.verified else "BROKEN",
+        )
+        for run in runs
+    ]
+    header = ("log", "decisions", "a second", "slowest second", "list p95 meanwhile", "bytes each", "chain")
+    first = runs[0]
+    goals = [
+        ("durable decisions a second, SQLite, one process", f"≥ {TARGET_RATE:,.0f}", f"{first.rate:,.0f}",
+         _verdict(first.rate >= TARGET_RATE)),
+        ("list page p95 meanwhile", f"≤ {TARGET_LIST_MS:.0f} ms", f"{_p95(first.list_ms):.0f} ms",
+         _verdict(_p95(first.list_ms) <= TARGET_LIST_MS)),
+    ]  # fmt: skip
+    text = [
+        "# Writing the log",
+        f"{IN_FLIGHT} decisions under way at once (as many requests as a busy service holds), one process "
+        "that also runs a reader; each decision is two rows, both on disk (`synchronous = FULL`) before it "
+        f"counts. One flush to this disk takes {flush:.2f} ms in the middle.",
+        table(("", ""), facts(f"pilothouse bench log --decisions {count}", 0)),
+        "## Targets",
+        table(("target", "asked", "measured", ""), goals),
+        "## Runs",
+        table(header, rows),
+    ]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n\n".join(text) + "\n", encoding="utf-8")
+
+
+def _verdict(met: bool) -> str:
+    return "met" if met else "**missed**"
