@@ -14,6 +14,7 @@ from .faults import faults
 from .fuzz import fuzz
 from .kernels import kernels
 from .locate.command import locate
+from .log import log
 from .service import service
 
 # name of the command -> the sub-package that runs it
@@ -26,6 +27,7 @@ BENCHMARKS: dict[str, str] = {
     "fuzz": "pilothouse.bench.fuzz",
     "kernels": "pilothouse.bench.kernels",
     "locate": "pilothouse.bench.locate.run",
+    "log": "pilothouse.bench.log",
 }
 NEEDED = {"sklearn": "scikit-learn", "matplotlib": "matplotlib"}
 DATA = Path("../shared/data")
@@ -90,6 +92,7 @@ def engines(
 
 
 app.command()(faults)
+app.command()(log)
 app.command()(service)
 app.command()(fuzz)
 app.command()(kernels)
