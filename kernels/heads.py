@@ -2,9 +2,9 @@
 
 score[b,p] = bias[p] + sum_k weight[k,p] . pooling_k(states of prompt b). Prompts lie one after another in
 x [T,D]; prompt b has the tokens starts[b] to starts[b+1] - 1. Poolings, per dimension: the `last` token; the
-`mean` over all; `max_rolling_mean`, the highest mean over any `window` tokens in a row, which leaves out token
-0 where there are others (as an attention sink its norm would drown the rest) and takes a prompt shorter than
-the window as one window.
+`mean` over all; `max_rolling_mean`, the highest mean over any `window` tokens in a row, which leaves out
+token 0 where there are others (as an attention sink its norm would drown the rest) and takes a prompt shorter
+than the window as one window.
 """
 
 from __future__ import annotations

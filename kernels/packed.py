@@ -10,7 +10,7 @@ bits and a plane of the sign bit, so that no field crosses a byte.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import torch
@@ -67,11 +67,17 @@ class Packed:
         tables = (*self.planes, self.scales, *([] if self.offsets is None else [self.offsets]))
         return sum(one.numel() * one.element_size() for one in tables)
 
+    def to(self, device: torch.device | str) -> Packed:
+        """Return the same weights on `device`."""
+        planes = tuple(plane.to(device) for plane in self.planes)
+        offsets = None if self.offsets is None else self.offsets.to(device)
+        return replace(self, planes=planes, scales=self.scales.to(device), offsets=offsets)
+
     def rows(self, first: int, last: int) -> Packed:
         """Return rows first to last - 1, without copying."""
         offsets = None if self.offsets is None else self.offsets[first:last]
         planes = tuple(plane[first:last] for plane in self.planes)
-        return Packed(planes, self.scales[first:last], offsets, self.bits, self.group, self.width)
+        return replace(self, planes=planes, scales=self.scales[first:last], offsets=offsets)
 
 
 def quantize_range(w: Tensor, bits: int, group: int) -> Packed:
@@ -123,7 +129,8 @@ def unpack(planes: tuple[Tensor, ...], bits: int, width: int) -> Tensor:
         fields |= _unpack_plane(plane, size)[:, :width] << at
         at += size
     # Lift the sign bit to the top and let the shift back repeat it.
-    return torch.bitwise_right_shift((fields << (8 - bits)).view(torch.int8), 8 - bits)
+    lifted = torch.bitwise_left_shift(fields, 8 - bits).view(torch.int8)
+    return torch.bitwise_right_shift(lifted, 8 - bits)
 
 
 def _pack_plane(fields: Tensor, width: int) -> Tensor:
@@ -139,8 +146,8 @@ def _pack_plane(fields: Tensor, width: int) -> Tensor:
 def _unpack_plane(plane: Tensor, width: int) -> Tensor:
     """Undo `_pack_plane`, with the fields that fill up the last byte."""
     shifts = torch.arange(0, 8, width, dtype=torch.uint8, device=plane.device)
-    fields = torch.bitwise_right_shift(plane[:, :, None], shifts) & (2**width - 1)
-    return fields.flatten(1)
+    fields = torch.bitwise_right_shift(plane[:, :, None], shifts)
+    return torch.bitwise_and(fields, 2**width - 1).flatten(1)
 
 
 def dequantize(packed: Packed) -> Tensor:
