@@ -10,14 +10,11 @@ from typing import Annotated
 import typer
 
 from ..store.errors import UsageError
-from .audit import audit
 from .faults import faults
-from .features.command import features
 from .fuzz import fuzz
 from .kernels import kernels
 from .locate.command import locate
 from .log import log
-from .overhead import overhead
 from .service import service
 
 # name of the command -> the sub-package that runs it
@@ -25,15 +22,12 @@ BENCHMARKS: dict[str, str] = {
     "starter": "pilothouse.bench.starter.run",
     "engines": "pilothouse.bench.engines.run",
     "faults": "pilothouse.bench.faults",
-    "overhead": "pilothouse.bench.overhead",
     "routing": "pilothouse.bench.routing.run",
     "service": "pilothouse.bench.service",
     "fuzz": "pilothouse.bench.fuzz",
     "kernels": "pilothouse.bench.kernels",
     "locate": "pilothouse.bench.locate.run",
     "log": "pilothouse.bench.log",
-    "audit": "pilothouse.bench.audit",
-    "features": "pilothouse.bench.features.run",
 }
 NEEDED = {"sklearn": "scikit-learn", "matplotlib": "matplotlib"}
 DATA = Path("../shared/data")
@@ -98,14 +92,11 @@ def engines(
 
 
 app.command()(faults)
-app.command()(overhead)
 app.command()(log)
-app.command()(audit)
 app.command()(service)
 app.command()(fuzz)
 app.command()(kernels)
 app.command()(locate)
-app.command()(features)
 
 
 @app.command()
@@ -119,9 +110,6 @@ def routing(
     ] = None,
     seed: Annotated[int, typer.Option(help="Of every draw and resample.")] = 0,
     quick: Annotated[bool, typer.Option("--quick", help="300 prompts a set: a trial, no result.")] = False,
-    prompts: Annotated[
-        int | None, typer.Option(min=2000, help="Draw so many MMLU questions (else all).")
-    ] = None,
 ) -> None:
     """Measure routing policies fitted on labelled tables, against the baselines. Writes routing.md.
 
@@ -131,7 +119,7 @@ def routing(
     from ..store import paths
     from .routing.run import run
 
-    report = run(data or DATA, out, cache or paths.data_dir() / "cache" / "scouts", seed, quick, prompts, say)
+    report = run(data or DATA, out, cache or paths.data_dir() / "cache" / "scouts", seed, quick, say=say)
     say(f"wrote {out / 'routing.md'}")
     for goal in report.missed:
         say(f"missed: {goal.what}")
