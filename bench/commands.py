@@ -15,6 +15,7 @@ from .fuzz import fuzz
 from .kernels import kernels
 from .locate.command import locate
 from .log import log
+from .overhead import overhead
 from .service import service
 
 # name of the command -> the sub-package that runs it
@@ -22,6 +23,7 @@ BENCHMARKS: dict[str, str] = {
     "starter": "pilothouse.bench.starter.run",
     "engines": "pilothouse.bench.engines.run",
     "faults": "pilothouse.bench.faults",
+    "overhead": "pilothouse.bench.overhead",
     "routing": "pilothouse.bench.routing.run",
     "service": "pilothouse.bench.service",
     "fuzz": "pilothouse.bench.fuzz",
@@ -92,6 +94,7 @@ def engines(
 
 
 app.command()(faults)
+app.command()(overhead)
 app.command()(log)
 app.command()(service)
 app.command()(fuzz)

@@ -1,0 +1,207 @@
+"""`pilothouse bench overhead`: what taps, probes, gates, steering, adapters and routing add to an answer."""
+
+from __future__ import annotations
+
+import random
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from ..specialists.engines.base import BatchEngine, Request
+    from ..specialists.family import Family
+    from .page import Goal, Section
+
+TOKENS, HEADS = 32, 16
+PROMPT = "Tell me a story about a pilot who steers a small boat down the river and meets a talking fish. "
+ABOUT = (
+    "The torch engine on one thread. Contenders take turns, in another order each round; a figure is the "
+    "median round, a ratio that of medians with paired rounds resampled. Times are CPU time of the whole "
+    "process, which other programs disturb less than the wall clock. Answers are drawn at temperature 1, "
+    f"{TOKENS} tokens or their end."
+)
+Contender = Callable[[], float]
+
+
+def overhead(
+    family: Annotated[str, typer.Option("--family", "-f", metavar="NAME|DIR")] = "starter",
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the page goes.")] = Path("docs/results"),
+    seed: Annotated[int, typer.Option(help="Of directions, answers and resamples.")] = 0,
+    quick: Annotated[bool, typer.Option("--quick", help="3 rounds, no batch of 32: a trial.")] = False,
+) -> None:
+    """Measure what instruments, adapters and routing add to the torch engine's answers.
+
+    Writes overhead.md.
+    """
+    from ..specialists.engines.base import Capacity
+    from ..specialists.engines.torch import TorchEngine
+    from ..specialists.family import Family
+    from .circumstances import facts
+    from .page import Report
+
+    opened = Family.open(family)
+    engine = TorchEngine(opened, "cpu", 1, capacity=Capacity(rows=32))
+    rounds, sizes = (3, (1, 8)) if quick else (25, (1, 8, 32))
+    try:
+        bench = _Bench(opened, engine, rounds, seed)
+        sections = (bench.instruments(sizes), bench.adapters(), bench.routing())
+    finally:
+        engine.close()
+    header = facts("pilothouse bench overhead" + (" --quick" if quick else ""), seed)
+    report = Report("What instruments, adapters and routing cost", ABOUT, header, sections)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "overhead.md").write_text(report.markdown(), encoding="utf-8")
+    print(f"wrote {out / 'overhead.md'}", file=sys.stderr)
+    for goal in report.missed:
+        print(f"missed: {goal.what}", file=sys.stderr)
+
+
+class _Bench:
+    """The contenders over one engine."""
+
+    def __init__(self, family: Family, engine: BatchEngine, rounds: int, seed: int) -> None:
+        from ..store.records import Message
+
+        self.family, self.engine, self.rounds, self.seed = family, engine, rounds, seed
+        self.tokens = engine.encode_chat([Message(role="user", content=PROMPT * 4)])
+        self.adapted = [name for name, card in family.cards.items() if card.kind == "adapter"]
+
+    def request(self, specialist: str, seed: int, prefill: object = None) -> Request:
+        """A bare request."""
+        from ..specialists.engines.base import Request, Sampling
+
+        return Request(self.tokens, specialist, Sampling(1.0, TOKENS, seed), prefill=prefill)  # type: ignore[arg-type]
+
+    def dressed(self, request: Request) -> Request:
+        """The request with a tap, 16 probes, a gate and steering at one layer of the middle.
+
+        The steering is too weak to be heard, so that both contenders draw the same answers.
+        """
+        import torch
+
+        from ..router.steer.vector import Gate, SteeringVector
+        from ..specialists.engines.base import Head
+
+        generator = torch.Generator().manual_seed(self.seed)
+        config = self.engine.trunk.config  # type: ignore[attr-defined]
+        layer = config.num_hidden_layers // 2
+
+        def direction() -> torch.Tensor:
+            return torch.randn(config.hidden_size, generator=generator)
+
+        gate = Gate(layer, direction())
+        mark = self.family.trunk_fingerprint
+        vector = SteeringVector(
+            "v", "add", layer, 1e-6, "generation", direction(), gate=gate, fingerprint=mark
+        )
+        heads = tuple(Head(f"h{i}", layer, direction()) for i in range(HEADS))
+        return replace(request, vectors=(vector,), taps=(layer,), heads=heads)
+
+    def answer(self, requests: Sequence[Request]) -> float:
+        """CPU seconds a token of requests answered in one batch."""
+        begun = time.process_time()
+        count = sum(1 for stream in self.engine.submit_all(requests, wait=None) for _ in stream)
+        return (time.process_time() - begun) / count
+
+    def turns(self, contenders: dict[str, Contender]) -> dict[str, list[float]]:
+        """Milliseconds of every round; the first round warms up and is not kept."""
+        rng, found = random.Random(self.seed), {name: list[float]() for name in contenders}
+        for turn in range(self.rounds + 1):
+            for name in rng.sample(list(contenders), len(contenders)):
+                spent = 1e3 * contenders[name]()
+                if turn:
+                    found[name].append(spent)
+        return found
+
+    def instruments(self, sizes: Sequence[int]) -> Section:
+        """Every request with taps, probes, gate and steering, against none."""
+        from .page import Section
+
+        prefill = self.engine.probe(self.tokens)
+        rows: list[tuple[str, ...]] = []
+        goals: list[Goal] = []
+        for size in sizes:
+            names = [self.adapted[i % len(self.adapted)] for i in range(size)]
+            bare = [self.request(name, i, prefill) for i, name in enumerate(names)]
+            dressed = [self.dressed(request) for request in bare]
+            found = self.turns({"off": lambda b=bare: self.answer(b), "on": lambda d=dressed: self.answer(d)})
+            row, goal = _row(f"batch {size}, {len(set(names))} adapters", found, "on", "off", 1.10, self.seed)
+            rows.append(row)
+            goals.append(goal)
+        return Section(
+            "Taps, 16 probes, gate and steering on every request",
+            "Against the same requests without; CPU milliseconds a token.",
+            ("requests", "off", "on", "on / off"),
+            tuple(rows),
+            tuple(goals),
+        )
+
+    def adapters(self) -> Section:
+        """Eight requests on as many adapters as there are, against eight on one, and against one alone."""
+        from .page import Section
+
+        prefill = self.engine.probe(self.tokens)
+        same = [self.request(self.adapted[0], i, prefill) for i in range(8)]
+        mixed = [self.request(self.adapted[i % len(self.adapted)], i, prefill) for i in range(8)]
+        kinds = {"alone": same[:1], "same": same, "mixed": mixed}
+        found = self.turns({name: lambda r=requests: self.answer(r) for name, requests in kinds.items()})
+        many = len({request.specialist for request in mixed})
+        pairs = (
+            (f"8 on {many} adapters, against 8 on one", "mixed", "same"),
+            ("8 on one, against 1 alone", "same", "alone"),
+        )
+        rows = tuple(_row(what, found, ours, theirs, 1.0, self.seed)[0] for what, ours, theirs in pairs)
+        return Section(
+            "A batch of eight",
+            "CPU milliseconds a token.",
+            ("what", "theirs", "ours", "ours / theirs"),
+            rows,
+        )
+
+    def routing(self) -> Section:
+        """Read, probe, decide and answer, against read and answer."""
+        from ..router.policy import Policy
+        from ..router.scout import Scout
+        from .page import Section
+
+        assert self.family.bank is not None, "this benchmark needs a family with probes"
+        scout = Scout(self.family.bank, self.family.policy or Policy())
+
+        def whole(routed: bool) -> float:
+            begun = time.process_time()
+            prefill = self.engine.probe(self.tokens, scout.layers if routed else ())
+            if routed:
+                reading = scout.read(prefill.states)
+                scout.policy.decide(reading.p_correct, reading.readings, rng=random.Random(0))
+            spent = time.process_time() - begun
+            request = self.request(self.adapted[-1], 1, prefill)
+            return spent + TOKENS * self.answer([request])
+
+        found = self.turns({"direct": lambda: whole(False), "routed": lambda: whole(True)})
+        row, goal = _row(f"{TOKENS} tokens", found, "routed", "direct", 1.05, self.seed)
+        return Section(
+            "Route and answer",
+            "One adapter's answer with the scout's probes and the policy's decision, against the same answer "
+            "without; CPU milliseconds in all, the prompt included.",
+            ("answer", "direct", "routed", "routed / direct"),
+            (row,),
+            (goal,),
+        )
+
+
+def _row(
+    what: str, found: dict[str, list[float]], ours: str, theirs: str, bound: float, seed: int
+) -> tuple[tuple[str, ...], Goal]:
+    """A table row `what, theirs, ours, ratio`, and the goal that the ratio stays below `bound`."""
+    from . import estimates
+    from .page import Goal, cell
+
+    ratio = estimates.median_ratio(found[ours], found[theirs], seed)
+    both = [cell(estimates.median(found[name], seed), "ms") for name in (theirs, ours)]
+    goal = Goal(f"{what}: {ours} against {theirs}", "at most", bound, "×", ratio)
+    return (what, *both, cell(ratio, "×")), goal
