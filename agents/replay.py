@@ -91,6 +91,9 @@ def replay(page: Page, ship: Ship) -> Replay:
         return _failed(record, changed, error)
     notes: list[str] = []
     found = tuple(_compare(record, again, notes))
+    if found and page.redacted:
+        reason = "its texts were redacted before they were written, and what is left is decided otherwise"
+        return Replay(record_id=record.id, verdict="impossible", reason=reason, changed=changed)
     return Replay(
         record_id=record.id,
         decisions=tuple(part.decision for part in again.parts if part.decision is not None),

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from ..store.errors import UsageError
+from .audit import audit
 from .faults import faults
 from .fuzz import fuzz
 from .kernels import kernels
@@ -30,6 +31,7 @@ BENCHMARKS: dict[str, str] = {
     "kernels": "pilothouse.bench.kernels",
     "locate": "pilothouse.bench.locate.run",
     "log": "pilothouse.bench.log",
+    "audit": "pilothouse.bench.audit",
 }
 NEEDED = {"sklearn": "scikit-learn", "matplotlib": "matplotlib"}
 DATA = Path("../shared/data")
@@ -96,6 +98,7 @@ def engines(
 app.command()(faults)
 app.command()(overhead)
 app.command()(log)
+app.command()(audit)
 app.command()(service)
 app.command()(fuzz)
 app.command()(kernels)

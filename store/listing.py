@@ -29,7 +29,7 @@ from .errors import UsageError
 from .records import Frozen, Status, Time
 from .tables import content, content_uses, events, listing, people
 
-MOST_TEXTS = 5000  # texts that a search for the list looks at, the newest first
+MOST_TEXTS = 2000  # texts that a search for the list looks at, the newest first
 ORDER = (listing.c.created_at.desc(), listing.c.sequence.desc())
 
 

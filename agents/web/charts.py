@@ -1,7 +1,7 @@
 """Small pictures as plain inline SVG. Colours come from classes, so light and dark need no second picture.
 
-Every text goes through `Markup.format`, which escapes it; numbers are written by `_n`, which writes nothing
-else.
+Every text goes through `_safe` and `Markup.format`, which escapes it; numbers are written by `_n`, which
+writes nothing else.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from markupsafe import Markup
+
+from ...store.printable import visible
 
 WIDE = 720  # the width that large pictures are drawn for; they scale to the page
 
@@ -47,8 +49,13 @@ def _n(value: float) -> Markup:
     return Markup(f"{value:.2f}".rstrip("0").rstrip(".")) if math.isfinite(value) else Markup("0")
 
 
+def _safe(text: str) -> str:
+    """Control and reordering characters written out."""
+    return visible(text, keep="")
+
+
 def _rect(x: float, y: float, width: float, height: float, tone: str, title: str = "") -> Markup:
-    said = Markup("<title>{}</title>").format(title) if title else Markup()
+    said = Markup("<title>{}</title>").format(_safe(title)) if title else Markup()
     return Markup('<rect class="{}" x="{}" y="{}" width="{}" height="{}">{}</rect>').format(
         tone, _n(x), _n(y), _n(max(0.0, width)), _n(max(0.0, height)), said
     )
@@ -62,7 +69,7 @@ def _line(x1: float, y1: float, x2: float, y2: float, tone: str) -> Markup:
 
 def _text(x: float, y: float, text: str, tone: str = "label", anchor: str = "start") -> Markup:
     return Markup('<text class="{}" x="{}" y="{}" text-anchor="{}">{}</text>').format(
-        tone, _n(x), _n(y), anchor, text
+        tone, _n(x), _n(y), anchor, _safe(text)
     )
 
 
@@ -72,7 +79,9 @@ def _svg(width: float, height: float, tone: str, label: str, pieces: Iterable[Ma
     Bars stretch to their cell; pictures with text keep their proportions.
     """
     ratio = "none" if tone in ("bar", "stack") else "xMinYMid"
-    named = Markup('role="img" aria-label="{}"').format(label) if label else Markup('aria-hidden="true"')
+    named = (
+        Markup('role="img" aria-label="{}"').format(_safe(label)) if label else Markup('aria-hidden="true"')
+    )
     return Markup('<svg class="{}" viewBox="0 0 {} {}" {} preserveAspectRatio="{}">{}</svg>').format(
         tone, _n(width), _n(height), named, ratio, Markup().join(pieces)
     )

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import FileResponse, RedirectResponse, Response
 
 from ...store.errors import NotFoundError
+from ...store.listing import MOST_TEXTS
 from ...store.records import Page
 from ..service.desk import desk_of
 from ..service.faults import Json, Refusal
@@ -26,6 +27,10 @@ SEARCHED = (
     "order, "
     "word* for a beginning. Not searched: reasons, readings, labels, and texts that were erased or never "
     "kept."
+)
+CUT = (
+    f"More than {MOST_TEXTS:,} texts hold these words: only the newest {MOST_TEXTS:,} were looked at. Narrow "
+    "it with another word, or export what fits: that looks at all."
 )
 FILES = {"audit.css": "text/css", "audit.js": "text/javascript", "icon.svg": "image/svg+xml"}
 _replaying = threading.Semaphore(2)  # replays at once: each reads a prompt with the trunk
@@ -45,6 +50,8 @@ def listing(
     rows = [row_of(page) for page in found[:limit]]
     more = rows[-1]["id"] if len(found) > limit else None
     body = {"filter": wanted.given, "rows": rows, "next": more, "searched": SEARCHED if wanted.text else None}
+    if wanted.text and desk.audit.more_texts(wanted.text):
+        body["searched"] = f"{SEARCHED} {CUT}"
     ship = desk.ship
     extra = {"wanted": wanted, "limit": limit, "before": before, "names": list(ship.cards), "scope": SEARCHED}
     return reply(request, "list.html", body, extra)
@@ -145,9 +152,7 @@ def static(name: str) -> Response:
     """The style sheet and the script."""
     if name not in FILES:
         raise NotFoundError(f"there is no file {name!r} here")
-    response = FileResponse(HERE / "static" / name, media_type=FILES[name])
-    response.headers["cache-control"] = "max-age=300"
-    return response
+    return FileResponse(HERE / "static" / name, media_type=FILES[name])
 
 
 @router.get("/last")

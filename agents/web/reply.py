@@ -37,14 +37,13 @@ POLICY = "; ".join(
         "require-trusted-types-for 'script'",
     )
 )
+# What every answer of the service carries (nosniff, no-store) is not said again.
 HEADERS = {
     "content-security-policy": POLICY,
-    "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
     "x-frame-options": "DENY",
-    "cache-control": "no-store",
 }
 
 

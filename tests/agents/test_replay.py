@@ -125,6 +125,17 @@ def test_what_nothing_explains_is_said(pilot: Pilot) -> None:
     assert found.reason.startswith("chosen was words and is sums now, although no artifact changed")
 
 
+def test_a_redacted_text_is_not_blamed_on_anything(pilot: Pilot) -> None:
+    page = page_of(pilot.ask("What is 3 + 4?", max_tokens=2).record_id).model_copy(update={"redacted": True})
+    assert replay(page, pilot.ship).verdict == "reproduced"
+    part = page.record.parts[0]
+    assert part.decision is not None
+    forged = part.model_copy(update={"decision": part.decision.model_copy(update={"chosen": "words"})})
+    found = replay(_with_parts(page, forged), pilot.ship)
+    assert found.verdict == "impossible"
+    assert "redacted" in found.reason
+
+
 def _with_parts(page: Page, *parts: object) -> Page:
     return page.model_copy(update={"record": page.record.model_copy(update={"parts": parts})})
 
