@@ -25,7 +25,9 @@ _CONTEXT = 1024
 _LONGEST_ENCODED = 512
 
 
-def open_reader(scout: str, layers: Sequence[int] = (), poolings: Sequence[str] = ()) -> Reader:
+def open_reader(
+    scout: str, layers: Sequence[int] = (), poolings: Sequence[str] = (), precision: str = ""
+) -> Reader:
     """Open a scout: `none`, a family by name or folder, or the folder of a Hugging Face model.
 
     layers and poolings empty: what the family's probes read; else half and three quarters down a decoder
@@ -42,7 +44,7 @@ def open_reader(scout: str, layers: Sequence[int] = (), poolings: Sequence[str] 
         return TextReader({"kind": NONE})
     folder = Path(scout).expanduser()
     if (folder / "config.json").is_file():
-        return _open_folder(folder, tuple(layers), tuple(poolings))
+        return _open_folder(folder, tuple(layers), tuple(poolings), precision)
     from ..specialists.family import Family
 
     return _open_family(Family.open(scout), scout, tuple(layers), tuple(poolings))
@@ -71,7 +73,7 @@ def _open_family(family: Family, name: str, layers: tuple[int, ...], poolings: t
     return reader
 
 
-def _open_folder(folder: Path, layers: tuple[int, ...], poolings: tuple[str, ...]) -> Reader:
+def _open_folder(folder: Path, layers: tuple[int, ...], poolings: tuple[str, ...], precision: str) -> Reader:
     from ..router.fingerprint import fingerprint
     from ..router.taps import LAYER_PATHS, Site
     from ..specialists.create import check_trunk, scout_layers
@@ -83,6 +85,7 @@ def _open_folder(folder: Path, layers: tuple[int, ...], poolings: tuple[str, ...
     if kind == "decoder":
         chosen = Site(layers or scout_layers(check_trunk(folder)), poolings or ("last", "max_rolling_mean"))
         return _decoder(folder, chosen, spec | {"site": chosen.name} | chosen.to_json())
+    spec |= {"precision": precision or _fast_precision()}
     return _encoder(folder, config, layers, poolings or ("mean",), spec)
 
 
@@ -128,10 +131,18 @@ def _encoder(
     def encode(turns: Turns) -> Sequence[int]:
         return cast("list[int]", tokenizer.encode(text_of(turns)).ids)
 
-    return EncoderReader(_load_encoder(folder), encode, chosen, poolings, spec, context)
+    model = _load_encoder(folder, spec["precision"])
+    return EncoderReader(model, encode, chosen, poolings, spec, context)
 
 
-def _load_encoder(folder: Path) -> Any:
+def _fast_precision() -> str:
+    """bfloat16 where the processor multiplies it faster (a third of the time), else float32."""
+    import torch
+
+    return "bfloat16" if torch.ops.mkldnn._is_mkldnn_bf16_supported() else "float32"
+
+
+def _load_encoder(folder: Path, precision: str) -> Any:
     """An encoder for inference: safetensors only, never code from the folder."""
     import torch
     from transformers import AutoModel
@@ -145,7 +156,7 @@ def _load_encoder(folder: Path) -> Any:
                 local_files_only=True,
                 trust_remote_code=False,
                 use_safetensors=True,
-                dtype=torch.float32,
+                dtype=getattr(torch, precision),
             )
     except (OSError, ValueError, KeyError) as error:
         raise ArtifactError(f"{folder} holds no encoder that can be run ({error}); give another") from error
@@ -156,7 +167,9 @@ def reopen(spec: Mapping[str, Any]) -> Reader:
     """Open the scout of a saved policy. Raises ArtifactError when the model there is another one by now."""
     if spec.get("kind") == NONE:
         return open_reader(NONE)
-    reader = open_reader(str(spec["place"]), spec.get("layers", ()), spec.get("poolings", ()))
+    reader = open_reader(
+        str(spec["place"]), spec.get("layers", ()), spec.get("poolings", ()), spec.get("precision", "")
+    )
     if reader.spec.get("fingerprint") != spec.get("fingerprint"):
         raise ArtifactError(
             f"the scout at {spec['place']} is the model {str(reader.spec.get('fingerprint'))[:12]}…, the "

@@ -12,6 +12,7 @@ import typer
 from ..store.errors import UsageError
 from .audit import audit
 from .faults import faults
+from .features.command import features
 from .fuzz import fuzz
 from .kernels import kernels
 from .locate.command import locate
@@ -32,6 +33,7 @@ BENCHMARKS: dict[str, str] = {
     "locate": "pilothouse.bench.locate.run",
     "log": "pilothouse.bench.log",
     "audit": "pilothouse.bench.audit",
+    "features": "pilothouse.bench.features.run",
 }
 NEEDED = {"sklearn": "scikit-learn", "matplotlib": "matplotlib"}
 DATA = Path("../shared/data")
@@ -103,6 +105,7 @@ app.command()(service)
 app.command()(fuzz)
 app.command()(kernels)
 app.command()(locate)
+app.command()(features)
 
 
 @app.command()
@@ -116,6 +119,9 @@ def routing(
     ] = None,
     seed: Annotated[int, typer.Option(help="Of every draw and resample.")] = 0,
     quick: Annotated[bool, typer.Option("--quick", help="300 prompts a set: a trial, no result.")] = False,
+    prompts: Annotated[
+        int | None, typer.Option(min=2000, help="Draw so many MMLU questions (else all).")
+    ] = None,
 ) -> None:
     """Measure routing policies fitted on labelled tables, against the baselines. Writes routing.md.
 
@@ -125,7 +131,7 @@ def routing(
     from ..store import paths
     from .routing.run import run
 
-    report = run(data or DATA, out, cache or paths.data_dir() / "cache" / "scouts", seed, quick, say=say)
+    report = run(data or DATA, out, cache or paths.data_dir() / "cache" / "scouts", seed, quick, prompts, say)
     say(f"wrote {out / 'routing.md'}")
     for goal in report.missed:
         say(f"missed: {goal.what}")

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from ...agents.routers import open_reader, turns_of
+from ...agents.routers import reopen, turns_of
 from ...router.routing.artifact import RoutingPolicy, make
 from ...router.routing.fitting import Fitted, Options, fit
 from ...router.routing.perturb import PERTURBATIONS, variants
@@ -62,11 +62,7 @@ def latency(policies: dict[str, RoutingPolicy], seed: int, quick: bool) -> Secti
     """Milliseconds of reading a prompt of 128 tokens and deciding, one at a time."""
     goals, lines = [], []
     for name, policy in policies.items():
-        reader = open_reader(
-            str(policy.scout.get("place", "none")),
-            policy.scout.get("layers", ()),
-            policy.scout.get("poolings", ()),
-        )
+        reader = reopen(policy.scout)
         text = _of_length(reader)
         whole, reading = [], []
         for number in range(8 if quick else 60):

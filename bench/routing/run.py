@@ -55,8 +55,17 @@ class Views:
     seen: dict[str, Seen]
 
 
-def run(data: Path, out: Path, cache: Path, seed: int = 0, quick: bool = False, say: Say = print) -> Report:
-    """Measure everything; write routing.md into `out` and return the report. `cache` keeps what scouts saw.
+def run(
+    data: Path,
+    out: Path,
+    cache: Path,
+    seed: int = 0,
+    quick: bool = False,
+    prompts: int | None = None,
+    say: Say = print,
+) -> Report:
+    """Measure everything; write routing.md into `out` and return the report. `cache` keeps what scouts saw;
+    `prompts` draws so many MMLU questions instead of taking all.
 
     Raises NotFoundError where the data folder lacks the tables.
     """
@@ -66,7 +75,9 @@ def run(data: Path, out: Path, cache: Path, seed: int = 0, quick: bool = False, 
     readers = _readers()
     known = sets.looked_at(data)
     mmlu = sets.mmlu(data)
-    mmlu = _few(mmlu.take([i for i, text in enumerate(mmlu.texts) if text not in known]), quick)
+    mmlu = _few(
+        _some(mmlu.take([i for i, text in enumerate(mmlu.texts) if text not in known]), prompts), quick
+    )
     words = _few(sets.gsm8k(data), quick)
     views = [_views(table, readers, cache, say) for table in (mmlu, words)]
     seeds = 1 if quick else 5
@@ -91,6 +102,14 @@ def _readers() -> dict[str, Reader]:
     if spec is not None and spec.origin is not None:
         found[ENCODED] = open_reader(str(Path(spec.origin).parent / "model"), (2, 4, 6), ("mean",))
     return found | {TRUNK: open_reader("starter"), TEXT: open_reader("none")}
+
+
+def _some(table: Table, prompts: int | None) -> Table:
+    """A draw of the table, always the same."""
+    if prompts is None or prompts >= len(table):
+        return table
+    order = torch.randperm(len(table), generator=torch.Generator().manual_seed(1))
+    return table.take(order[:prompts].sort().values)
 
 
 def _few(table: Table, quick: bool) -> Table:
@@ -188,7 +207,7 @@ def _gsm8k(views: Views, seeds: int, say: Say) -> Section:
 
 
 def _transfer(mmlu: Views, words: Views, say: Say) -> Section:
-    """Nothing from the test's family: fitted on 3,000 labels of one set, judged on all of the other."""
+    """Nothing from the test's family: fitted on some 1,500 rows of one set, judged on all of the other."""
     rows: list[tuple[str, ...]] = []
     for source, target, label in ((mmlu, words, "MMLU → GSM8K"), (words, mmlu, "GSM8K → MMLU")):
         board = Board.of(target.table, 3)
@@ -196,7 +215,7 @@ def _transfer(mmlu: Views, words: Views, say: Say) -> Section:
         draw = Draw(every[:0], every, random_draws(target.table, 1, 1)[0].options)
         lengths = torch.tensor([len(text) for text in target.table.texts])
         board.add(LENGTH, draw.test, lengths.double())
-        some = torch.arange(0, len(source.table), max(1, len(source.table) // 3000))
+        some = torch.arange(0, len(source.table), max(1, len(source.table) // 1500))
         for name in source.seen:
             fitted = fit(source.table.take(some), source.seen[name].take(some), draw.options)
             board.add(name, every, transferred(fitted, target.seen[name]))

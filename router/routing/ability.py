@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from .heads import Standard
+from .ridge import eigen
 from .seen import Seen, parts_of
 
 RIDGES = (0.3, 3.0, 30.0)
@@ -44,7 +45,7 @@ class Ability:
         states = seen.need_states(cls.kind)
         standard = Standard.of(states)
         x = standard(states)
-        _, vectors = torch.linalg.eigh(x.T @ x)
+        _, vectors = eigen(x.T @ x)
         directions = vectors[:, -_DIRECTIONS:]
         z = x @ directions
         held = torch.arange(z.shape[0]) % 5 == 4

@@ -99,7 +99,7 @@ class Judge:
 
     @property
     def paired(self) -> bool:
-        """Whether APGR means something: two models, enough complete rows, and the dearer one clearly better."""
+        """Whether APGR means something: two models, complete rows enough, the dearer one clearly better."""
         if len(self.models) != 2 or len(self.rows) < _COMPLETE:
             return False
         weak, strong = self.order

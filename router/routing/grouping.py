@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ...store.errors import UsageError
 from .heads import Standard, penalties
-from .ridge import fit_ridge
+from .ridge import eigen, fit_ridge
 from .seen import Seen
 
 _FEWEST = 4  # rows of a group that is worth telling from others
@@ -95,7 +95,7 @@ class Guess:
             raise UsageError("fewer than two groups have 4 rows: too few to guess a group from a prompt")
         standard = Standard.of(states)
         x = standard(states)
-        _, vectors = torch.linalg.eigh(x.T @ x)
+        _, vectors = eigen(x.T @ x)
         directions = vectors[:, -_DIRECTIONS:].contiguous()
         member = one_hot(groups, names)
         slope, offset = _discriminant(x @ directions, member)

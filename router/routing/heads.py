@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ...store.errors import UsageError
-from .ridge import fit_ridge
+from .ridge import eigen, fit_ridge
 from .seen import Seen
 
 
@@ -108,7 +108,7 @@ class Linear:
         found = fit_ridge(standard(states), values, penalties(values))
         known = ~values[:, 1:].isnan()
         loo = found.loo[:, 1:].nan_to_num(0.0)
-        _, vectors = torch.linalg.eigh((loo.T @ loo).double())
+        _, vectors = eigen((loo.T @ loo).double())
         vectors = vectors.float().flip(1)
         target = values[:, 1:].nan_to_num(0.0)
         errors = []

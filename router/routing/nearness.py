@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .heads import Standard, penalties
-from .ridge import fit_ridge
+from .ridge import eigen, fit_ridge
 from .seen import Seen
 
 LANDMARKS = 1500
@@ -28,7 +28,7 @@ def radial(x: Tensor, landmarks: Tensor, gamma: float) -> Tensor:
 
 def whitener(kernel: Tensor) -> Tensor:
     """K^(-1/2) restricted to the directions that count: [m,m] -> [m,r]. Williams and Seeger (2001)."""
-    values, vectors = torch.linalg.eigh(kernel.double())
+    values, vectors = eigen(kernel.double())
     keep = values > 1e-6 * values[-1]
     return (vectors[:, keep] / values[keep].sqrt()).float()
 
@@ -112,7 +112,7 @@ class Neighbours:
         standard = Standard.of(states)
         rows = landmark_rows(states.shape[0], _KEPT) if states.shape[0] > _KEPT else slice(None)
         x = standard(states[rows])
-        _, vectors = torch.linalg.eigh(x.T @ x)
+        _, vectors = eigen(x.T @ x)
         directions = vectors[:, -_DIRECTIONS:]
         known = torch.nn.functional.normalize(x @ directions, dim=1)
         head = cls(

@@ -16,6 +16,7 @@ from torch import Tensor
 # For rows of about unit length: a penalty of 1 counts as much as one such row.
 ALPHAS = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
 _CHUNK = 8192
+_SMALL = 256
 _MOST = 0.999  # leverage of a row that determines its own fit
 
 
@@ -137,14 +138,34 @@ class _Problem(NamedTuple):
                 found.loo[self.rows[part][:, None], columns[None]] = loo
 
 
+def eigen(gram: Tensor) -> tuple[Tensor, Tensor]:
+    """Eigenvalues, rising, and vectors of a symmetric matrix [n,n], in its own precision.
+
+    Small matrices and those that float32 does not solve are solved in float64; with a trace of noise on the
+    diagonal if even that fails, as it may for many equal eigenvalues.
+    """
+    if gram.shape[0] > _SMALL:
+        try:
+            return torch.linalg.eigh(gram)
+        except torch.linalg.LinAlgError:
+            pass
+    wide = gram.double()
+    try:
+        values, vectors = torch.linalg.eigh(wide)
+    except torch.linalg.LinAlgError:
+        step = 1e-9 * wide.diagonal().abs().mean() * torch.linspace(0, 1, wide.shape[0], dtype=wide.dtype)
+        values, vectors = torch.linalg.eigh(wide + torch.diag(step))
+    return values.to(gram.dtype), vectors.to(gram.dtype)
+
+
 def _right_vectors(x: Tensor) -> tuple[Tensor, Tensor]:
     """V [F,r] and S^2 [r] of centred x [n,F], by the smaller of the two Gram matrices."""
     count, width = x.shape
     if width <= count:
-        squares, right = torch.linalg.eigh(x.T @ x)
+        squares, right = eigen(x.T @ x)
         keep = squares > 1e-6 * squares[-1].clamp_min(1e-12)
         return right[:, keep], squares[keep]
-    squares, left = torch.linalg.eigh(x @ x.T)
+    squares, left = eigen(x @ x.T)
     keep = squares > 1e-6 * squares[-1].clamp_min(1e-12)
     squares, left = squares[keep], left[:, keep]
     return (x.T @ left) / squares.sqrt(), squares

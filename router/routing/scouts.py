@@ -120,18 +120,26 @@ class EncoderReader:
     def read(self, prompts: Sequence[Turns]) -> Seen:
         tokens = [self._fitted(tuple(self.encode(turns))) for turns in prompts]
         found: list[Tensor] = [torch.empty(0)] * len(tokens)
-        for group in _groups([len(one) for one in tokens]):
-            ids = torch.tensor([tokens[i] for i in group])
-            states = self.model(input_ids=ids, output_hidden_states=True).hidden_states
+        order = sorted(range(len(tokens)), key=lambda i: len(tokens[i]))
+        for start in range(0, len(order), _ROWS):
+            group = order[start : start + _ROWS]
+            states = self._states([tokens[i] for i in group])
             for row, index in enumerate(group):
-                found[index] = torch.cat(
-                    [
-                        POOLINGS[how](self._at(states, layer)[row])
-                        for layer in self.layers
-                        for how in self.poolings
-                    ]
-                )
+                inside = slice(0, len(tokens[index]))
+                blocks = [self._at(states, layer)[row, inside] for layer in self.layers]
+                found[index] = torch.cat([POOLINGS[how](x) for x in blocks for how in self.poolings])
         return Seen(tuple(map(text_of, prompts)), torch.stack(found))
+
+    def _states(self, tokens: Sequence[tuple[int, ...]]) -> Sequence[Tensor]:
+        """Hidden states of rows padded to one length; the mask keeps padding out of every other token."""
+        ids = torch.zeros(len(tokens), max(map(len, tokens)), dtype=torch.long)
+        mask = torch.zeros_like(ids)
+        for row, one in enumerate(tokens):
+            ids[row, : len(one)] = torch.tensor(one)
+            mask[row, : len(one)] = 1
+        out = self.model(input_ids=ids, attention_mask=mask, output_hidden_states=True)
+        states: Sequence[Tensor] = out.hidden_states
+        return states
 
     def _fitted(self, tokens: tuple[int, ...]) -> tuple[int, ...]:
         """A long text keeps its beginning, and the closing special token."""

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ...store.errors import UsageError
 from .heads import Standard
+from .ridge import eigen
 from .seen import Seen
 from .wording import surface_of
 
@@ -54,7 +55,7 @@ class Trees:
         states = seen.states if seen.states is not None else torch.zeros(len(seen), 1)
         standard = Standard.of(states)
         z = standard(states)
-        _, vectors = torch.linalg.eigh(z.T @ z)
+        _, vectors = eigen(z.T @ z)
         directions = vectors[:, -_DIRECTIONS:].contiguous()
         some = torch.arange(0, len(seen), max(1, -(-len(seen) // _ROWS)))
         x = _features(seen.take(some), standard, directions)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from .heads import Standard
+from .ridge import eigen
 from .seen import Seen
 
 LEAST, MOST = 0.002, 0.998
@@ -100,7 +101,7 @@ class Familiar:
         held = torch.arange(states.shape[0]) % 5 == 4
         standard = Standard.of(states[~held])
         x = standard(states[~held])
-        squares, vectors = torch.linalg.eigh(x.T @ x / x.shape[0])
+        squares, vectors = eigen(x.T @ x / x.shape[0])
         most = max(1, min(_DIRECTIONS, x.shape[0] // 10))
         squares, vectors = squares[-most:], vectors[:, -most:]
         directions = vectors / (squares + 1e-6 * squares.max()).sqrt()

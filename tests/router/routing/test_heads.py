@@ -10,7 +10,7 @@ from planted import planted
 
 from pilothouse.router.routing.heads import facts_of, restored, tensors_of
 from pilothouse.router.routing.recipes import KINDS, RECIPES, usable
-from pilothouse.router.routing.ridge import ALPHAS, fit_ridge, plain_ridge
+from pilothouse.router.routing.ridge import ALPHAS, eigen, fit_ridge, plain_ridge
 from pilothouse.router.routing.seen import parts_of, quality_of, targets_of
 from pilothouse.router.routing.stack import fit_stack, folds_of, not_negative
 from pilothouse.router.routing.trees import forest
@@ -180,3 +180,12 @@ def test_heads_that_cannot_work_say_why() -> None:
     assert "groups" in usable("guess", Seen(bare.texts, data.seen.states), data.table.quality)
     with pytest.raises(UsageError, match="no head 'magic'"):
         usable("magic", bare, data.table.quality)
+
+
+def test_matrices_that_are_hard_to_solve_are_solved() -> None:
+    for size in (5, 300):
+        flat = torch.ones(size, 1) @ torch.ones(1, size) + 1e-12 * torch.eye(size)
+        values, vectors = eigen(flat)
+        torch.testing.assert_close(vectors @ torch.diag(values) @ vectors.T, flat, rtol=1e-3, atol=1e-3)
+    constant = fit_ridge(torch.ones(40, 6), torch.arange(40.0)[:, None])
+    torch.testing.assert_close(constant(torch.ones(1, 6)), torch.tensor([[19.5]]))
