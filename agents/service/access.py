@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import logging
 from dataclasses import dataclass
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -11,11 +12,13 @@ from urllib.parse import urlsplit
 from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer, SecurityScopes
 
+from ...store.errors import PilothouseError
 from .desk import Desk, desk_of
 from .faults import Refusal
 from .keys import SCOPES, Scope
 from .settings import is_loopback
 
+logger = logging.getLogger(__name__)
 _bearer = HTTPBearer(
     auto_error=False, description="A key of `pilothouse serve key add`; none is needed on loopback."
 )
@@ -67,7 +70,11 @@ def _neighbour(request: Request) -> Caller:
 
 def _holder(request: Request, desk: Desk, bearer: HTTPAuthorizationCredentials | None) -> Caller:
     secret = bearer.credentials if bearer is not None else _password(request)
-    key = desk.keys.find(secret) if secret else None
+    try:
+        key = desk.keys.find(secret) if secret else None
+    except PilothouseError as fault:  # it names the file, which is the operator's business
+        logger.error("%s", fault)
+        raise Refusal(503, "the keys cannot be read; tell the operator", "keys_unavailable") from None
     if key is None:
         said = "this key is not known" if secret else "a key is needed; send it as a bearer token"
         kind = "Bearer" if not _is_page(request) else 'Basic realm="pilothouse", charset="UTF-8"'

@@ -61,8 +61,8 @@ async def chat_completions(body: ChatRequest, request: Request, who: Asker) -> R
         stream = AnswerStream(desk.pilot, ask, streaming=bool(body.stream), settled=not live)
         if not body.stream:
             answer = await _unless_gone(request.receive, stream.answer(), desk)
-            desk.answered(who.id, answer)
             voyage = stream.passage.voyage
+            desk.answered(who.id, answer, voyage)
             return Json(_whole(answer, voyage), headers=_headers(voyage, answer))
         first = await _unless_gone(request.receive, anext(stream), desk)
         voyage = stream.passage.voyage

@@ -85,8 +85,9 @@ class EventStream(Response):
     async def _end(self, send: Send, answer: Answer) -> None:
         from .chat import finish_reason
 
-        self._desk.answered(self._caller, answer)
-        last = self._chunk({}, finish_reason(self._stream.passage.voyage))
+        voyage = self._stream.passage.voyage
+        self._desk.answered(self._caller, answer, voyage)
+        last = self._chunk({}, finish_reason(voyage))
         await self._event(send, last | {"pilothouse": answer.model_dump(mode="json")})
         if self._usage:
             await self._event(send, self._chunk(None) | {"usage": answer.usage.model_dump()})

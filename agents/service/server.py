@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from types import FrameType
+from typing import TYPE_CHECKING
 
 import uvicorn
 
@@ -12,6 +13,9 @@ from ..pilot import Pilot
 from .app import create_app
 from .desk import Desk
 from .settings import ServiceSettings
+
+if TYPE_CHECKING:
+    from ..tracing import Tracing
 
 
 class Server(uvicorn.Server):
@@ -31,9 +35,9 @@ class Server(uvicorn.Server):
         return await super().on_tick(counter) or self._desk.state == "failed"
 
 
-def server_of(pilot: Pilot, settings: ServiceSettings) -> Server:
+def server_of(pilot: Pilot, settings: ServiceSettings, tracing: Tracing | None = None) -> Server:
     """Make the server; it listens once it runs."""
-    app = create_app(pilot, settings)
+    app = create_app(pilot, settings, tracing)
     config = uvicorn.Config(
         app,
         host=settings.host,

@@ -132,6 +132,9 @@ def test_scopes_and_revocation(serve: Serve, keys: Keys, caplog: pytest.LogCaptu
     assert (refused.value.code, ask in str(refused.value)) == ("invalid_api_key", False)
     assert service.http.get("/healthz").status_code == 200
     assert_nowhere([ask, audit], keys.path.parent.parent, caplog)
+    keys.path.write_text("{")
+    broken = service.http.get(AUDIT, headers=bearer(audit))
+    assert (broken.status_code, "keys.json" in broken.text) == (503, False)
 
 
 def assert_nowhere(secrets: list[str], home: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -25,7 +25,7 @@ def test_fuzz_from_the_document(serve: Serve) -> None:
     document = service.http.get("/openapi.json").json()
     found = Fuzzer(service.url).run(document, 200, seed=0)
     assert found.faults == []
-    assert found.cases >= 300
+    assert found.cases >= 200
     assert {200, 400, 404, 405, 413} <= found.statuses.keys()
     assert service.http.get("/readyz").status_code == 200
     assert service.desk.gate.inside == 0
