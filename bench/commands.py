@@ -87,11 +87,14 @@ def engines(
     quick: Annotated[
         bool, typer.Option("--quick", help="The smallest shape, 3 rounds: a trial, no result.")
     ] = False,
+    processor_time: Annotated[
+        bool, typer.Option("--processor-time", help="One thread, its own time: for a busy machine.")
+    ] = False,
 ) -> None:
     """Measure the native CPU engine against the torch decoder and Hugging Face's. Writes engines.md."""
     from .engines.run import run
 
-    report = run(out, seed, quick, threads, say)
+    report = run(out, seed, quick, threads, processor_time, say)
     say(f"wrote {out / 'engines.md'}")
     for goal in report.missed:
         say(f"missed: {goal.what}")

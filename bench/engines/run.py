@@ -13,7 +13,16 @@ import torch
 from ...specialists.engines.native.model import Context
 from .. import circumstances, estimates
 from ..page import Goal, Report, Section, cell
-from .contenders import Contender, Native, Times, adapters, instruments, native_contenders, other_contenders
+from .contenders import (
+    Clock,
+    Contender,
+    Native,
+    Times,
+    adapters,
+    instruments,
+    native_contenders,
+    other_contenders,
+)
 from .shapes import SHAPES, Shape, make_folder
 
 PROMPT = 128
@@ -38,8 +47,18 @@ class Found:
         self.token.append(times.token)
 
 
-def run(out: Path, seed: int, quick: bool, threads: int | None, say: Callable[[str], None]) -> Report:
+def run(
+    out: Path,
+    seed: int,
+    quick: bool,
+    threads: int | None,
+    processor_time: bool,
+    say: Callable[[str], None],
+) -> Report:
     """Measure every shape and write engines.md."""
+    if processor_time:
+        Clock.count_processor_time()
+        threads = 1
     context = Context(threads)
     torch.set_num_threads(context.threads)
     sections = []
@@ -49,9 +68,12 @@ def run(out: Path, seed: int, quick: bool, threads: int | None, say: Callable[[s
             parameters = make_folder(shape, folder, seed)
             say(f"{shape.name}: {parameters / 1e6:.1f} M parameters")
             sections.append(_shape(context, shape, folder, parameters, seed, quick, say))
-    facts = circumstances.facts("pilothouse bench engines" + (" --quick" if quick else ""), seed)
-    more = ("native", f"{context.kernels}, {context.threads} threads")
-    report = Report("Engines on the CPU", ABOUT, (*facts, more), tuple(sections))
+    command = "pilothouse bench engines" + " --quick" * quick + " --processor-time" * processor_time
+    clock = "processor time of one thread: the machine was not quiet" if processor_time else "wall clock"
+    more = (("native", f"{context.kernels}, threads: {context.threads}"), ("clock", clock))
+    report = Report(
+        "Engines on the CPU", ABOUT, (*circumstances.facts(command, seed), *more), tuple(sections)
+    )
     out.mkdir(parents=True, exist_ok=True)
     (out / "engines.md").write_text(report.markdown())
     return report
