@@ -8,6 +8,7 @@ and how far the two results lie apart.
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -28,10 +29,11 @@ if TYPE_CHECKING:
 
 SUBSET_GOAL, TOPK_GOAL, SHARE_GOAL = 50.0, 1.5, 0.7
 _ROUND_S = 0.002  # a round is at least this long, so that reading the clock does not count
+_CASE_S, _LEAST = 3.0, 7  # a case ends after so long, but not before so many rounds
 
 
 class Scale(NamedTuple):
-    """Sizes: SAE width, latents, wanted latents, k; model width and inner width; rounds."""
+    """Sizes: SAE width, latents, wanted latents, k; model width and inner width; at most so many rounds."""
 
     width: int = 2304
     latents: int = 16384
@@ -103,6 +105,7 @@ def make(
     if device not in ("cpu", "cuda") or (device == "cuda" and not torch.cuda.is_available()):
         raise UsageError(f"device {device!r} cannot be used here; it is cpu, or cuda where torch sees a GPU")
     torch.manual_seed(seed)
+    header = (*header, ("load", busy()))
     found = []
     with torch.inference_mode():
         for case in cases(scale, torch.device(device)):
@@ -110,13 +113,23 @@ def make(
             found.append(measured(case, scale.rounds, torch.device(device)))
         speed = copy_speed(torch.device(device))
     about = (
-        "Each row: one baseline and one of our paths on the same tensors, in turns, "
-        f"{scale.rounds} rounds each. `plain` is the shortest torch expression of the same thing. "
+        "Each row: one baseline and one of our paths on the same tensors, in turns, at most "
+        f"{scale.rounds} rounds, fewer where a case took over {_CASE_S:g} s. `plain` is the "
+        "shortest torch expression of the same thing. "
         f"Random float32 weights; {threads(device)}; copying 256 MiB moves {speed / 1e9:.1f} GB/s, reads and "
         "writes counted."
     )
     section = replace(_table(found, seed), goals=tuple(_goals(found, seed, scale, device, speed)))
     return Report("Kernels", about, header, (section,))
+
+
+def busy() -> str:
+    """How busy the machine was before: processes that wanted to run, as a mean over a minute."""
+    return (
+        f"{os.getloadavg()[0]:.1f} processes wanted to run in the minute before"
+        if hasattr(os, "getloadavg")
+        else "?"
+    )
 
 
 def threads(device: str) -> str:
@@ -145,7 +158,10 @@ def measured(case: Case, rounds: int, device: torch.device) -> Found:
     apart = float((a - b).abs().max() / a.abs().max().clamp_min(1e-30))
     many = [_repeats(call, device) for call in (case.theirs, case.ours)]
     times: tuple[list[float], list[float]] = ([], [])
+    begun = time.perf_counter()
     for at in range(rounds):
+        if at >= _LEAST and time.perf_counter() - begun > _CASE_S:
+            break
         for which in (0, 1) if at % 2 else (1, 0):
             times[which].append(_timed((case.theirs, case.ours)[which], many[which], device))
     return Found(case, *times, apart)
@@ -196,8 +212,8 @@ def _sae(scale: Scale, device: torch.device, path: Backend) -> Iterator[Case]:
     d, s, k = scale.width, scale.latents, scale.k
     w, bias = torch.randn(d, s, device=device) / d**0.5, torch.randn(s, device=device)
     threshold, some = torch.rand(s, device=device), torch.randperm(s, device=device)[: scale.few]
-    states = torch.randn(64, d, device=device)
-    for rows in (1, 64):
+    states = torch.randn(16, d, device=device)
+    for rows in (1, 16):
         x, sizes = states[:rows], f"{rows} × {d} → {s}"
         yield _ways("SAE encode, top k", f"{sizes}, k {k}", path, partial(top, x))
         yield _ways("SAE encode, JumpReLU", sizes, path, partial(encode_jumprelu, x, w, bias, threshold))
@@ -208,7 +224,7 @@ def _sae(scale: Scale, device: torch.device, path: Backend) -> Iterator[Case]:
     yield Case("SAE encode, subset copied", sizes, "whole encoder", "auto", whole, copied)
     dec, zero = torch.randn(s, d, device=device), torch.zeros(d, device=device)
     sparse = partial(decode_topk, *encode_topk(states, w, bias, k), dec, zero)
-    yield _ways("SAE decode, sparse", f"64 × {k} of {s} → {d}", path, sparse)
+    yield _ways("SAE decode, sparse", f"16 × {k} of {s} → {d}", path, sparse)
 
 
 def _steering(scale: Scale, device: torch.device, path: Backend) -> Iterator[Case]:
@@ -298,7 +314,7 @@ def _table(found: list[Found], seed: int) -> Section:
         faster = median_ratio(one.theirs, one.ours, seed)
         times = f"{theirs:.3f} ms", f"{ours:.3f} ms"
         named = case.what, case.sizes, case.baseline, times[0], case.path, times[1]
-        rows.append((*named, cell(faster, "×"), show(one.apart, "e")))
+        rows.append((*named, cell(faster, "×"), str(faster.n), show(one.apart, "e")))
     header = (
         "what",
         "sizes",
@@ -307,6 +323,7 @@ def _table(found: list[Found], seed: int) -> Section:
         "path",
         "",
         "times as fast, 95 % interval",
+        "rounds",
         "largest difference",
     )
     return Section("Every case", "", header, tuple(rows))
