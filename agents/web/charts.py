@@ -32,7 +32,7 @@ class Point(NamedTuple):
     result: float
     low: float
     high: float
-    count: int
+    total: int
 
 
 class Span(NamedTuple):
@@ -221,10 +221,10 @@ def reliability(points: Sequence[Point], label: str) -> Markup:
         x = left + side * _clip(one.belief)
         y, low, high = (10 + side * (1 - _clip(share)) for share in (one.result, one.low, one.high))
         pieces.append(_line(x, low, x, high, "whisker"))
-        said = f"believed {one.belief:.2f}, right {one.result:.2f}, of {one.count}"
+        said = f"believed {one.belief:.2f}, right {one.result:.2f}, of {one.total}"
         pieces.append(
             Markup('<circle class="dot" cx="{}" cy="{}" r="{}"><title>{}</title></circle>').format(
-                _n(x), _n(y), _n(3 + min(5.0, math.log10(one.count + 1) * 2)), said
+                _n(x), _n(y), _n(3 + min(5.0, math.log10(one.total + 1) * 2)), said
             )
         )
     return _svg(left + side + 10, side + 44, "square", label, pieces)

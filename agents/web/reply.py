@@ -145,14 +145,34 @@ def _templates() -> Environment:
         lstrip_blocks=True,
     )
     made.filters |= {
-        "visible": lambda text: visible(str(text)),
-        "line": lambda text, width=80: one_line(str(text), width),
+        "visible": whole,
+        "line": line,
         "number": number,
-        "signed": lambda value: f"{value:+.4f}",
+        "signed": signed,
         "time": when,
-        "segment": lambda text: quote(str(text), safe=""),
+        "segment": segment,
     }
     return made
+
+
+def whole(text: object) -> str:
+    """A text as it is, control and reordering characters written out."""
+    return visible(str(text))
+
+
+def line(text: object, width: int = 80) -> str:
+    """The beginning of a text, on one line."""
+    return one_line(str(text), width)
+
+
+def segment(text: object) -> str:
+    """A text as one part of a path."""
+    return quote(str(text), safe="")
+
+
+def signed(value: float) -> str:
+    """A number with its sign and four decimals."""
+    return f"{value:+.4f}"
 
 
 def number(value: float | None, digits: int = 3) -> str:

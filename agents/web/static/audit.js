@@ -20,7 +20,7 @@ const root = document.querySelector("a.brand")?.getAttribute("href") ?? "/audit"
 const keys = {
   j: () => move(1),
   k: () => move(-1),
-  "/": () => document.querySelector('input[type="search"], main input:not([type="hidden"])')?.focus(),
+  "/": () => (document.querySelector('input[type="search"]') ?? document.querySelector('main input:not([type="hidden"])'))?.focus(),
   u: () => { location.href = root; },
 };
 const after = { o: root + "/overview", f: root + "/features", d: root, l: root + "/last" };
