@@ -162,9 +162,9 @@ def _result(answer: Answer) -> ChatResult:
 
 def _chunk(item: str | Restart | Answer) -> ChatGenerationChunk:
     if isinstance(item, str):
-        return ChatGenerationChunk(message=AIMessageChunk(item))
+        return ChatGenerationChunk(message=AIMessageChunk(content=item))
     assert isinstance(item, Answer), "settled streams withdraw nothing"
     last = AIMessageChunk(
-        "", usage_metadata=_usage(item), response_metadata=_metadata(item), chunk_position="last"
+        content="", usage_metadata=_usage(item), response_metadata=_metadata(item), chunk_position="last"
     )
     return ChatGenerationChunk(message=last)

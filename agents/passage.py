@@ -6,7 +6,7 @@ import logging
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..store.errors import PilothouseError
 from .answer import Answer, Event, Restart
@@ -81,8 +81,8 @@ class Passage:
 
         config = config_of(self.voyage.ask.thread_id, recursion_limit=RECURSION_LIMIT)
         try:
-            kept = {"durability": "exit"} if self._graph.checkpointer else {}
-            self._graph.invoke({}, config, context=self.voyage, **kept)  # type: ignore[arg-type]
+            kept: Any = {"durability": "exit"} if self._graph.checkpointer else {}
+            self._graph.invoke({}, config, context=self.voyage, **kept)
         except Exception as error:
             if not self.voyage.closed or isinstance(error, Cancelled):
                 raise

@@ -122,7 +122,8 @@ class Fuzzer:
         )
         for strategy in strategies:
             with suppress(Unsatisfiable):  # an operation without parameters cannot be asked wrongly
-                seeded(seed)(each(given(strategy)(self._case)))()
+                ask: Any = seeded(seed)(each(given(strategy)(self._case)))
+                ask()
         self.hostile()
         return Tally(self.statuses.total(), dict(sorted(self.statuses.items())), self.faults)
 
@@ -173,9 +174,11 @@ def _strategies(described: dict[str, Any]) -> Iterator[Any]:
     from schemathesis import GenerationMode
 
     schema = schemathesis.openapi.from_dict(described)
-    for found in schema.get_all_operations():
+    operations: Any = schema.get_all_operations()
+    for found in operations:
         for mode in GenerationMode:
-            yield found.ok().as_strategy(generation_mode=mode)
+            operation: Any = found.ok()  # raises what is wrong with the document
+            yield operation.as_strategy(generation_mode=mode)
 
 
 def _fault(answer: Any) -> str | None:

@@ -111,10 +111,11 @@ def planned(pilot: Pilot, rng: random.Random) -> list[Plan]:
     plans = []
     for prompt in prompts:
         course = pilot.route(prompt)
-        if course.specialist in cards and cards[course.specialist].kind != "cards":
+        name = course.specialist
+        if name is not None and name in cards and cards[name].kind != "cards":
             answer = pilot.ask(prompt, remember=False)
-            if answer.specialist == course.specialist and not answer.abstained:  # no check sent it on
-                plans.append(Plan(prompt, course.specialist))
+            if answer.specialist == name and not answer.abstained:  # no check sent it on
+                plans.append(Plan(prompt, name))
     if not plans:
         raise PilothouseError("no example of this family's cards is answered at once; nothing to measure")
     rng.shuffle(plans)

@@ -19,30 +19,41 @@ class Meters:
 
     def __init__(self, gate: Gate) -> None:
         self._registry = CollectorRegistry(auto_describe=True)
-        own = {"registry": self._registry}
+        own = self._registry
         self._requests = Counter(
-            "pilothouse_requests", "Requests by route and status", ("method", "route", "status"), **own
+            "pilothouse_requests", "Requests by route and status", ("method", "route", "status"), registry=own
         )
         self._seconds = Histogram(
-            "pilothouse_request_seconds", "Time to a whole response", ("route",), buckets=SECONDS, **own
+            "pilothouse_request_seconds",
+            "Time to a whole response",
+            ("route",),
+            buckets=SECONDS,
+            registry=own,
         )
         self._answers = Counter(
-            "pilothouse_answers", "Answers by specialist and how they ended", ("specialist", "status"), **own
+            "pilothouse_answers",
+            "Answers by specialist and how they ended",
+            ("specialist", "status"),
+            registry=own,
         )
         self._steps = Histogram(
-            "pilothouse_answer_seconds", "Where an answer's time went", ("step",), buckets=SECONDS, **own
+            "pilothouse_answer_seconds",
+            "Where an answer's time went",
+            ("step",),
+            buckets=SECONDS,
+            registry=own,
         )
         self._sure = Histogram(
             "pilothouse_answer_confidence",
             "Calibrated P(correct) of what was answered",
             buckets=[tenth / 10 for tenth in range(1, 11)],
-            **own,
+            registry=own,
         )
-        self._tokens = Counter("pilothouse_tokens", "Tokens read and written", ("kind",), **own)
-        self._outcomes = Counter("pilothouse_outcomes", "Outcomes taken", **own)
-        self._left = Counter("pilothouse_departures", "Clients that left before their answer", **own)
-        Gauge("pilothouse_answers_under_way", "Answers now", **own).set_function(lambda: gate.inside)
-        Gauge("pilothouse_requests_waiting", "Requests that wait now", **own).set_function(
+        self._tokens = Counter("pilothouse_tokens", "Tokens read and written", ("kind",), registry=own)
+        self._outcomes = Counter("pilothouse_outcomes", "Outcomes taken", registry=own)
+        self._left = Counter("pilothouse_departures", "Clients that left before their answer", registry=own)
+        Gauge("pilothouse_answers_under_way", "Answers now", registry=own).set_function(lambda: gate.inside)
+        Gauge("pilothouse_requests_waiting", "Requests that wait now", registry=own).set_function(
             lambda: gate.waiting
         )
 
