@@ -17,9 +17,9 @@ from ...router.locate.run import record
 from .. import estimates
 from ..page import Goal, Section, cell
 
-PRIME, EQUALS, STEPS = 11, 11, 500
-TRIED = 24  # cases a seed
-# a toy of 256 neurons a layer: 10 of them are 4 %; as a share of the layers of a large model, far more
+PRIME, EQUALS, STEPS = 11, 11, 400
+TRIED = 16  # cases a seed
+SWEEP = (10, 32, 64)  # neurons taken out
 
 
 def sums() -> torch.Tensor:
@@ -29,7 +29,7 @@ def sums() -> torch.Tensor:
 
 
 def trained(seed: int, steps: int = STEPS) -> Any:
-    """A two-layer Llama that answers a + b modulo 11."""
+    """A one-layer Llama that answers a + b modulo 11."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
     torch.manual_seed(seed)
@@ -37,7 +37,7 @@ def trained(seed: int, steps: int = STEPS) -> Any:
         vocab_size=PRIME + 1,
         hidden_size=64,
         intermediate_size=256,
-        num_hidden_layers=2,
+        num_hidden_layers=1,
         num_attention_heads=4,
         max_position_embeddings=8,
         tie_word_embeddings=False,
@@ -80,7 +80,7 @@ def section(seeds: Sequence[int], seed: int, quick: bool) -> Section:
     found = {name: estimates.mean(values, seed) for name, values in rows.items()}
     return Section(
         "Comparing runs: addition modulo 11",
-        f"Two layers of 256 neurons, trained for seconds, {len(seeds)} seeds. For each sum, the head whose "
+        f"One layer of 256 neurons, trained for seconds, {len(seeds)} seeds. For each sum, the head whose "
         "loss "
         "hurts "
         "it most is silenced, and the neurons that lose most importance are taken. Right: the answer stays "
@@ -128,15 +128,19 @@ def _seed(anatomy: Anatomy, seed: int, count: int) -> dict[str, list[float]]:
     for case in cases(seed, count):
         head = heads[int(ablation_effects(anatomy, case, heads).argmax())]
         lost, _ = compare_runs(anatomy, case, [Edit(head)])
-        best = [Place("neuron", *divmod(at, size)) for at in lost.flatten().topk(10).indices.tolist()]
+        ranking = lost.flatten().argsort(descending=True).tolist()
+        best = [Place("neuron", *divmod(at, size)) for at in ranking[: SWEEP[-1]]]
         order = lost[last].argsort(descending=True)[:few].tolist()
         drawn = torch.randperm(size, generator=generator)
         random = [Place("neuron", one.layer, int(drawn[i])) for i, one in enumerate(best)]
-        chance = [Place("neuron", last, int(i)) for i in drawn[10 : 10 + few]]
-        told = {
-            "right as it is": right(anatomy, case, []),
-            "right without the 10 compared neurons": right(anatomy, case, [Edit(p) for p in best]),
-            "right without 10 random neurons": right(anatomy, case, [Edit(p) for p in random]),
+        chance = [Place("neuron", last, int(i)) for i in drawn[-few:]]
+        told = {"right as it is": right(anatomy, case, [])}
+        for n in SWEEP:
+            told[f"right without the {n} compared neurons"] = right(
+                anatomy, case, [Edit(p) for p in best[:n]]
+            )
+            told[f"right without {n} random neurons"] = right(anatomy, case, [Edit(p) for p in random[:n]])
+        told |= {
             "right with only the top 1 % of the last layer": right(
                 anatomy, case, only(anatomy, [Place("neuron", last, i) for i in order], [last])
             ),

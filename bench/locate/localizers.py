@@ -21,7 +21,7 @@ from ...router.locate.run import record
 from .. import estimates
 from ..estimates import Estimate
 from ..page import Goal, Section, cell
-from .planted import FACTS, NEURONS, Planted, empty_model, planted_model
+from .planted import ANSWER, FACTS, NEURONS, SUBJECT, Planted, empty_model, planted_model
 
 REPEATS = 6
 Score = Callable[[Anatomy, Planted, int, bool, int], float]
@@ -40,13 +40,13 @@ def _unit(place: Place) -> int:
 
 
 def _case(planted: Planted, fact: int, shuffled: bool, seed: int) -> Case:
-    """The fact's prompt; shuffled: with the answer of another fact, drawn."""
+    """The fact's prompt; shuffled: with the answers of two other facts."""
     case = planted.case(fact, seed)
     if not shuffled:
         return case
-    other = (fact + 1 + seed % (FACTS - 1)) % FACTS
-    wrong = planted.case(other, seed)
-    return replace(case, answer=wrong.answer, against=case.answer)
+    answer, against = ((fact + step + seed) % (FACTS - 1) for step in (0, 3))
+    answer, against = (other + (other >= fact) for other in (answer, against))  # neither is the fact's own
+    return replace(case, answer=planted.case(answer).answer, against=planted.case(against).answer)
 
 
 def magnitude(anatomy: Anatomy, planted: Planted, fact: int, shuffled: bool, seed: int) -> float:
@@ -92,10 +92,12 @@ def probing(anatomy: Anatomy, planted: Planted, fact: int, shuffled: bool, seed:
 
 def circuit(anatomy: Anatomy, planted: Planted, fact: int, shuffled: bool, seed: int) -> float:
     """Rank of the edge from the head to the last MLP among all edges."""
-    case = _case(planted, fact, shuffled, seed)
-    if shuffled:  # both answers wrong for both prompts: nothing separates them
-        other = planted.case((fact + 3) % FACTS)
-        case = replace(case, answer=other.answer, against=planted.case((fact + 5) % FACTS).answer)
+    case = planted.case(fact, seed)
+    if shuffled:  # the corrupt prompt says the same thing in other fillers
+        other = planted.case(fact, seed + 77)
+        at = case.subject[0] if case.subject else 0
+        ids = [i for i in other.ids if not SUBJECT <= i < ANSWER][: len(case.ids) - 1]
+        case = replace(case, corrupt=(*ids[:at], case.ids[at], *ids[at:]))
     scores = edge_scores(anatomy, case)
     edge = Edge(planted.head.name, "L2.mlp")
     return auc(torch.tensor([abs(v) for v in scores.values()]), list(scores).index(edge))
@@ -229,7 +231,7 @@ def _fact(anatomy: Anatomy, planted: Planted, fact: int, seed: int) -> dict[str,
     queries = query_neurons(anatomy, run, first.answer, positions=first.subject).sum(1).flatten()
     assert first.subject is not None
     at = first.subject[0]
-    feeding = [Place("neuron", *divmod(i, NEURONS), at) for i in queries.topk(3).indices.tolist()]
+    feeding = [Place("neuron", i // NEURONS, i % NEURONS, at) for i in queries.topk(3).indices.tolist()]
     anywhere = [place._replace(position=at) for place in random[:3]]
     heads = head_increase(anatomy, run, first.answer)
     edges = edge_scores(anatomy, first)

@@ -68,7 +68,8 @@ def empty_model(seed: int, noise: float = 0.01) -> Any:
         eos_token_id=0,
     )
     torch.manual_seed(seed)
-    model = LlamaForCausalLM(config).eval().requires_grad_(False)
+    made: Any = LlamaForCausalLM(config)
+    model = made.eval().requires_grad_(False)
     for name, weight in model.named_parameters():
         if "norm" not in name:
             weight.copy_(noise * torch.randn(weight.shape))

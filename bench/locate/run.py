@@ -32,7 +32,7 @@ def run(
     """Run every section and write `locate.md` into `out`. `quick`: one seed and few prompts."""
     seeds = [seed] if quick else [seed + i for i in range(SEEDS)]
     folder = Family.open(family).trunk_folder
-    count = 4 if quick else 24
+    count = 4 if quick else 12
     parts: list[tuple[str, Callable[[], Section | None]]] = [
         ("six localizers", lambda: localizers.section(seeds, seed)),
         ("facts", lambda: localizers.facts_section(seeds, seed)),

@@ -81,7 +81,7 @@ def attribution(folder: Path, count: int, seed: int, out: Path) -> Section:
                 estimates.mean([table[ours][0].value / max(abs(random[0].value), 1e-4)], seed),
             ),
         ),
-        (("What each state of the first prompt would say", "locate-lens.png"),),
+        (("locate-lens.png", "What each state of the first prompt would say"),),
     )
 
 
@@ -91,7 +91,7 @@ def _drops(anatomy: Anatomy, case: Case, seed: int) -> dict[str, list[float]]:
     scores = neuron_scores(anatomy, run, case, seed)
     edits = [
         [
-            Edit(Place("neuron", *divmod(at, anatomy.neurons), last))
+            Edit(Place("neuron", at // anatomy.neurons, at % anatomy.neurons, last))
             for at in s.flatten().topk(TOP).indices.tolist()
         ]
         for s in scores.values()
@@ -125,7 +125,8 @@ def untrained(folder: Path, seed: int) -> Any:
 
     torch.manual_seed(seed)
     config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    return AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval().requires_grad_(False)
+    make: Any = AutoModelForCausalLM
+    return make.from_config(config, dtype=torch.float32).eval().requires_grad_(False)
 
 
 def sinks(folder: Path, count: int, seeds: Sequence[int], seed: int, out: Path) -> Section:
@@ -134,7 +135,7 @@ def sinks(folder: Path, count: int, seeds: Sequence[int], seed: int, out: Path) 
     cases = prompts(codec, count, seed, least=12)
     scores, ratios = sink_scores(anatomy, cases), norm_ratios(anatomy, cases)
     fair = fair_share(cases)
-    layer = int((ratios[1:] / ratios[:-1].clamp_min(1e-12)).argmax())
+    layer = min(1, anatomy.layers - 2)  # after the second block, as in the source
     rows = [("the trunk", *_sink_row(scores, fair)), *_clamp_rows(anatomy, cases, layer, fair)]
     twins = [sink_scores(Anatomy.of(untrained(folder, s)), cases) for s in seeds]
     for s, twin in zip(seeds, twins, strict=True):
@@ -146,11 +147,11 @@ def sinks(folder: Path, count: int, seeds: Sequence[int], seed: int, out: Path) 
         "Attention sinks",
         f"{len(cases)} prompts of at least 12 tokens. A fair share of attention to position 0 is {fair:.3f}; "
         "the "
-        f"norm ratio of position 0 is {float(ratios.max()):.2f} at most and jumps most after layer {layer}, "
-        "where "
+        f"norm ratio of position 0 is {float(ratios.max()):.2f} at most. Clamped after layer {layer}. "
+        "Clamping "
         "the "
-        "clamps act. Clamping the norm alone keeps the direction, which is all that the next RMSNorm passes "
-        "on.",
+        "norm "
+        "alone keeps the direction, which is all that the next RMSNorm passes on.",
         ("model", "heads above 0.3", "largest sink score", "mean excess over the fair share"),
         tuple(rows),
         (
@@ -183,7 +184,7 @@ def sinks(folder: Path, count: int, seeds: Sequence[int], seed: int, out: Path) 
                 estimates.mean([removed["coordinates"]], seed),
             ),
         ),
-        (("Sink scores", "locate-sinks.png"),),
+        (("locate-sinks.png", "Sink scores, with the norm clamp, and the norm of position 0"),),
     )
 
 

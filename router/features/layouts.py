@@ -149,13 +149,15 @@ def _saelens(folder: Path) -> Parts:
     names = ("W_enc", "b_enc", "W_dec", "b_dec")
     t = read_tensors(weights, (*names, "threshold") if kind == "jumprelu" else names)
     if kind != "topk":
-        return Parts(*(t[name] for name in names), t.get("threshold"), **common)
+        return Parts(*_four(t, names), t.get("threshold"), **common)
     norm = t["W_dec"].float().norm(dim=1) if config.get("rescale_acts_by_decoder_norm") else None
     if norm is not None:  # latents are ranked, and kept, in units of their decoder's length
         t |= {"W_enc": t["W_enc"] * norm, "b_enc": t["b_enc"] * norm, "W_dec": t["W_dec"] / norm[:, None]}
-    if norm is not None and common["subtracts"]:
-        common["subtracts"] = True
-    return Parts(*(t[name] for name in names), None, int(head_field(config, "k", path)), **common)
+    return Parts(*_four(t, names), None, int(head_field(config, "k", path)), **common)
+
+
+def _four(t: Mapping[str, Tensor], names: tuple[str, ...]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    return t[names[0]], t[names[1]], t[names[2]], t[names[3]]
 
 
 def gated_parts(
@@ -200,7 +202,7 @@ def _jump(arrays: Mapping[str, Tensor], path: Path, meta: Mapping[str, Any]) -> 
     missing = [name for name in names if name not in arrays]
     if missing:
         raise ArtifactError(f"{path} lacks {missing}; it holds {sorted(arrays)}; fetch it again")
-    return Parts(*(arrays[name] for name in names), meta=meta)
+    return Parts(*_four(arrays, names), arrays["threshold"], meta=meta)
 
 
 def _llama_scope(folder: Path) -> Parts:

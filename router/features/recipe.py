@@ -146,13 +146,13 @@ class Jump(torch.autograd.Function):
     """x where x > theta, else 0. d/dtheta = -theta K((x - theta) / bandwidth) / bandwidth."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, theta: Tensor, bandwidth: float) -> Tensor:  # type: ignore[override]
+    def forward(ctx: Any, x: Tensor, theta: Tensor, bandwidth: float) -> Tensor:
         ctx.save_for_backward(x, theta)
         ctx.bandwidth = bandwidth
         return x * (x > theta)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
         x, theta = ctx.saved_tensors
         return grad * (x > theta), (-theta * _near(x, theta, ctx.bandwidth) * grad).sum(0), None
 
@@ -161,13 +161,13 @@ class Step(torch.autograd.Function):
     """1 where x > theta, else 0. d/dtheta = -K((x - theta) / bandwidth) / bandwidth; none for x."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, theta: Tensor, bandwidth: float) -> Tensor:  # type: ignore[override]
+    def forward(ctx: Any, x: Tensor, theta: Tensor, bandwidth: float) -> Tensor:
         ctx.save_for_backward(x, theta)
         ctx.bandwidth = bandwidth
         return (x > theta).to(x)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, None]:
         x, theta = ctx.saved_tensors
         return None, (-_near(x, theta, ctx.bandwidth) * grad).sum(0), None
 
@@ -213,8 +213,9 @@ def _standard(recipe: Recipe, weights: Weights, x: Tensor, step: int) -> tuple[T
 def _jumprelu(recipe: Recipe, weights: Weights, x: Tensor, step: int) -> tuple[Tensor, Tensor]:
     bandwidth = recipe.bandwidth * x.shape[1] ** 0.5
     pre = weights.pre(x).relu()
-    acts = Jump.apply(pre, weights.theta, bandwidth)
-    l0 = Step.apply(pre, weights.theta, bandwidth).sum(1).mean()
+    acts = Jump.apply(pre, weights.theta, bandwidth)  # type: ignore[no-untyped-call]
+    fired = Step.apply(pre, weights.theta, bandwidth)  # type: ignore[no-untyped-call]
+    l0 = fired.sum(1).mean()
     error = x - acts @ weights.w_dec - weights.b_dec
     warm = min(1.0, (step + 1) / max(recipe.sparsity_warm_up, 1))
     loss = unexplained(x, error) + warm * recipe.l0_weight * (l0 / recipe.k - 1).square()

@@ -45,6 +45,12 @@ def matrix_of(module: nn.Module) -> Tensor:
     return weight.float().T if isinstance(module, nn.Linear) or not hasattr(module, "nf") else weight.float()
 
 
+def unflatten(x: Tensor, dim: int, sizes: tuple[int, ...]) -> Tensor:
+    """Split dimension `dim` of x into `sizes`."""
+    at = dim % x.ndim
+    return x.reshape(*x.shape[:at], *sizes, *x.shape[at + 1 :])
+
+
 def bias_of(module: nn.Module) -> Tensor | None:
     """Bias [out], or None."""
     bias = getattr(module, "bias", None)
@@ -154,12 +160,14 @@ class Anatomy:
         attention = self.blocks[layer].attention
         size = self.groups * self.head_size
         if hasattr(attention, "v_proj"):
-            return matrix_of(attention.v_proj), bias_of(attention.v_proj)
+            plain = named(attention, ("v_proj",), "value projection")
+            return matrix_of(plain), bias_of(plain)
         if hasattr(attention, "query_key_value"):  # GPT-NeoX: q, k, v side by side in each head
-            weight, bias = matrix_of(attention.query_key_value), bias_of(attention.query_key_value)
+            mixed = named(attention, ("query_key_value",), "value projection")
+            weight, bias = matrix_of(mixed), bias_of(mixed)
             split = (self.heads, 3, self.head_size)
-            rows = weight.unflatten(1, split)[:, :, 2].flatten(1)
-            return rows, None if bias is None else bias.unflatten(0, split)[:, 2].flatten()
+            rows = unflatten(weight, 1, split)[:, :, 2].flatten(1)
+            return rows, None if bias is None else unflatten(bias, 0, split)[:, 2].flatten()
         fused = named(attention, ("qkv_proj", "c_attn"), "value projection")
         bias = bias_of(fused)
         return matrix_of(fused)[:, -size:], None if bias is None else bias[-size:]
@@ -196,7 +204,7 @@ def eager_attention(model: Any) -> Iterator[None]:
 
     Raises UsageError for a model that cannot be switched.
     """
-    inner = unwrapped(model)
+    inner: Any = unwrapped(model)
     switch = getattr(inner, "set_attn_implementation", None)
     if switch is None:
         raise UsageError(

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from ...store.errors import UsageError
-from .anatomy import Anatomy, matrix_of
+from .anatomy import Anatomy, matrix_of, unflatten
 from .case import Case, need
-from .finding import Finding, Grid, layer_names, mean_of, ranked
+from .finding import Finding, Found, Grid, layer_names, mean_of, ranked
 from .options import Options
 from .place import Place
 from .readout import Readout, written
@@ -44,7 +44,7 @@ def channel_parts(anatomy: Anatomy, run: Run, layer: int) -> Tensor:
         raise UsageError("attention neurons need attention weights; record with weights=True")
     weight, bias = anatomy.value_map(layer)
     values = run.read[layer] @ weight + (0 if bias is None else bias)
-    shared = values.unflatten(1, (anatomy.groups, anatomy.head_size))
+    shared = unflatten(values, 1, (anatomy.groups, anatomy.head_size))
     each = shared.repeat_interleave(anatomy.heads // anatomy.groups, 1)
     return (run.weights[layer, :, -1].T[:, :, None] * each).flatten(1)
 
@@ -52,7 +52,7 @@ def channel_parts(anatomy: Anatomy, run: Run, layer: int) -> Tensor:
 def increase(readout: Readout, base: Tensor, vectors: Tensor, token: int) -> Tensor:
     """Log-probability increase of adding each of vectors [N,D] to base [D]: [N]."""
     before = readout.log_probability(base, token)
-    return torch.cat([readout.log_probability(base + v, token) for v in vectors.split(CHUNK)]) - before
+    return torch.cat([readout.log_probability(base + v, token) for v in torch.split(vectors, CHUNK)]) - before
 
 
 def value_neurons(anatomy: Anatomy, run: Run, token: int) -> Tensor:
@@ -80,8 +80,8 @@ def value_channels(anatomy: Anatomy, run: Run, token: int) -> Tensor:
 def head_vectors(anatomy: Anatomy, run: Run, layer: int, mixed: Tensor | None = None) -> Tensor:
     """What each head adds to the last token's stream: [H,D]; or, of mixed [N,H*d], [N,H,D]."""
     z = run.mixed[layer, -1] if mixed is None else mixed
-    out = matrix_of(anatomy.blocks[layer].mix).unflatten(0, (anatomy.heads, anatomy.head_size))
-    parts = torch.einsum("...hd,hde->...he", z.unflatten(-1, (anatomy.heads, anatomy.head_size)), out)
+    out = unflatten(matrix_of(anatomy.blocks[layer].mix), 0, (anatomy.heads, anatomy.head_size))
+    parts = torch.einsum("...hd,hde->...he", unflatten(z, -1, (anatomy.heads, anatomy.head_size)), out)
     return written(anatomy, run, layer, "attention", parts, -1)
 
 
@@ -264,20 +264,20 @@ def locate_queries(anatomy: Anatomy, cases: Sequence[Case], options: Options) ->
 def _finding(
     method: str,
     anatomy: Anatomy,
-    found: tuple[object, ...],
+    found: tuple[Found, ...],
     scores: Tensor,
     prompts: int,
     grid: Grid | None = None,
 ) -> Finding:
     by_layer = scores.clamp_min(0).sum(1)[:, None]
-    grids = (grid,) if grid else ()
+    grids: tuple[Grid, ...] = (grid,) if grid else ()
     grids += (Grid("Sum of positive scores by layer", layer_names(anatomy.layers), (method,), by_layer),)
     return Finding(
         method,
         "query score (feeds value neurons)"
         if method == "queries"
         else "mean log-probability increase (nats)",
-        found,  # type: ignore[arg-type]
+        found,
         {"prompts": prompts},
         grids,
         {"scores": scores},

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from ...store.errors import UsageError
-from .anatomy import Anatomy, hooks, matrix_of
+from .anatomy import Anatomy, hooks, matrix_of, unflatten
 from .case import Case, need
 from .causal import twin_runs
 from .finding import Finding, Found, Grid
@@ -90,8 +90,8 @@ def written_by(anatomy: Anatomy, run: Run) -> Tensor:
 
 
 def _heads(anatomy: Anatomy, mix: nn.Module, mixed: Tensor) -> Tensor:
-    out = matrix_of(mix).unflatten(0, (anatomy.heads, anatomy.head_size))
-    z = mixed.unflatten(-1, (anatomy.heads, anatomy.head_size))
+    out = unflatten(matrix_of(mix), 0, (anatomy.heads, anatomy.head_size))
+    z = unflatten(mixed, -1, (anatomy.heads, anatomy.head_size))
     return torch.einsum("...hd,hde->h...e", z, out)
 
 
@@ -100,7 +100,8 @@ def edge_scores(anatomy: Anatomy, case: Case) -> dict[Edge, float]:
     clean, corrupt = twin_runs(anatomy, case)
     change = written_by(anatomy, corrupt) - written_by(anatomy, clean)
     gradients = _reader_gradients(anatomy, case)
-    names, found = writers(anatomy), {}
+    names = writers(anatomy)
+    found: dict[Edge, float] = {}
     for reader, gradient in gradients.items():
         count = _earlier(anatomy, reader)
         scores = -torch.einsum("wtd,td->w", change[:count], gradient)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ...store.errors import UsageError
-from .anatomy import Anatomy, first, hooks
+from .anatomy import Anatomy, first, hooks, unflatten
 from .case import Case, need
 from .finding import Finding, Grid, layer_names, mean_of, ranked
 from .options import Options
@@ -90,7 +90,7 @@ def neuron_gradients(anatomy: Anatomy, case: Case, steps: int = 1) -> Tensor:
 def head_gradients(anatomy: Anatomy, case: Case, steps: int = 1) -> Tensor:
     """Return activation x gradient of every head, summed over its dimensions: [L,T,H]."""
     mixed = products(anatomy, case, ("mixed",), steps)["mixed"]
-    return mixed.unflatten(-1, (anatomy.heads, anatomy.head_size)).sum(-1)
+    return torch.sum(unflatten(mixed, -1, (anatomy.heads, anatomy.head_size)), -1)
 
 
 def locate_gradient(anatomy: Anatomy, cases: Sequence[Case], options: Options) -> Finding:
@@ -131,7 +131,7 @@ def _unit_scores(anatomy: Anatomy, every: Sequence[dict[str, Tensor]], kind: str
         scores = mean_of([one["neurons"].sum(1) for one in every])
     else:
         size = (anatomy.heads, anatomy.head_size)
-        scores = mean_of([one["mixed"].unflatten(-1, size).sum((1, -1)) for one in every])
+        scores = mean_of([unflatten(one["mixed"], -1, size).sum((1, -1)) for one in every])
     name = "neuron" if kind == "neurons" else "head"
     return {
         Place(name, layer, unit): value  # type: ignore[arg-type]

@@ -61,6 +61,7 @@ def majority_edit(anatomy: Anatomy, case: Case, heads: Sequence[Place], strength
     """
     run = record(anatomy, case.ids, weights=True)
     labels = [case.ids[at] for at in label_positions(case)]
+    assert case.against is not None
     counts = {token: labels.count(token) for token in (case.answer, case.against)}
     rare = min(counts, key=lambda token: counts[token])
     most, least = max(counts.values()), max(min(counts.values()), 1)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ...store.errors import UsageError
-from .anatomy import Anatomy, matrix_of
+from .anatomy import Anatomy, matrix_of, unflatten
 from .attribute import places
 from .case import Case, need
 from .finding import Finding, Grid, layer_names, mean_of, ranked
@@ -25,7 +25,7 @@ def weight_norms(anatomy: Anatomy, kind: str) -> Tensor:
         if kind == "neurons":
             rows.append(matrix_of(block.down).norm(dim=1))
         else:
-            out = matrix_of(block.mix).unflatten(0, (anatomy.heads, anatomy.head_size))
+            out = unflatten(matrix_of(block.mix), 0, (anatomy.heads, anatomy.head_size))
             rows.append(out.flatten(1).norm(dim=1))
     return torch.stack(rows).detach()
 
@@ -36,8 +36,8 @@ def written_norms(anatomy: Anatomy, run: Run, kind: str) -> Tensor:
         return run.neurons.abs().mean(1) * weight_norms(anatomy, kind)
     rows = []
     for layer, block in enumerate(anatomy.blocks):
-        out = matrix_of(block.mix).unflatten(0, (anatomy.heads, anatomy.head_size))
-        z = run.mixed[layer].unflatten(-1, (anatomy.heads, anatomy.head_size))
+        out = unflatten(matrix_of(block.mix), 0, (anatomy.heads, anatomy.head_size))
+        z = unflatten(run.mixed[layer], -1, (anatomy.heads, anatomy.head_size))
         rows.append(torch.einsum("thd,hde->the", z, out).norm(dim=-1).mean(0))
     return torch.stack(rows).detach()
 
@@ -86,7 +86,7 @@ def _contrast(anatomy: Anatomy, cases: Sequence[Case], kind: str) -> Tensor:
         run = record(anatomy, case.ids)
         acts = run.neurons[:, -1]
         if kind == "heads":
-            acts = run.mixed[:, -1].unflatten(-1, (anatomy.heads, anatomy.head_size)).norm(dim=-1)
+            acts = unflatten(run.mixed[:, -1], -1, (anatomy.heads, anatomy.head_size)).norm(dim=-1)
         if case.label not in groups:
             raise UsageError(f"label {case.label} is neither 0 nor 1; a contrast has two classes")
         groups[int(case.label or 0)].append(acts)

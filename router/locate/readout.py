@@ -85,7 +85,9 @@ class Readout:
         """log softmax of the whole at `token`, [...]; computed in pieces, so that memory stays bounded."""
         flat = v.reshape(-1, v.shape[-1])
         step = max(1, CHUNK // self.unembed.shape[1])
-        parts = [(logits[:, token] - logits.logsumexp(-1)) for logits in map(self.whole, flat.split(step))]
+        parts = [
+            (logits[:, token] - logits.logsumexp(-1)) for logits in map(self.whole, torch.split(flat, step))
+        ]
         return torch.cat(parts).reshape(v.shape[:-1])
 
 

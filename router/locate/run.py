@@ -54,7 +54,7 @@ def prompt_row(ids: Sequence[int] | Tensor, device: torch.device) -> Tensor:
 
 def device_of(anatomy: Anatomy) -> torch.device:
     """Where the model's weights are."""
-    return next(anatomy.model.parameters()).device
+    return torch.device(next(anatomy.model.parameters()).device)
 
 
 @torch.no_grad()

@@ -76,7 +76,8 @@ def _shrunk(x: Tensor) -> Tensor:
     """Position 0 of x [B,T,D] at the median norm of the others, if it was larger: [B,1,D]."""
     norms = x.norm(dim=-1, keepdim=True)
     limit = norms[:, 1:].median(dim=1).values / norms[:, 0].clamp_min(1e-12)
-    return x[:, :1] * limit.clamp_max(1)[:, None]
+    shrunk: Tensor = x[:, :1] * limit.clamp_max(1)[:, None]
+    return shrunk
 
 
 def _capped(x: Tensor) -> Tensor:
@@ -113,7 +114,8 @@ def locate_sinks(anatomy: Anatomy, cases: Sequence[Case], options: Options) -> F
     clamp.
     """
     scores, ratios = sink_scores(anatomy, cases), norm_ratios(anatomy, cases)
-    jump = int((ratios[1:] / ratios[:-1].clamp_min(1e-12)).argmax())
+    growth = (ratios[1:] / ratios[:-1].clamp_min(1e-12))[: max(anatomy.layers - 1, 1)]
+    jump = int(growth.argmax())  # a clamp after the last layer would reach no attention
     layer = anatomy.check_layer(jump if options.layer is None else options.layer)
     with clamped(anatomy, layer, options.how or "norm"):
         after = sink_scores(anatomy, cases)
