@@ -61,7 +61,7 @@ def pool(rows: int, seed: int, models: int = MODELS, width: int = WIDTH) -> Pool
 
 def section(seed: int, quick: bool) -> Section:
     """Share of the oracle, calibration, and the stated risk over 500 draws."""
-    train, test = pool(600 if quick else 6000, seed), pool(600 if quick else 4000, seed + 1)
+    train, test = pool(600 if quick else 3000, seed), pool(600 if quick else 4000, seed + 1)
     fitted = fit(train.table, train.seen, Options(heads=HEADS, seed=seed))
     p = fitted.p_correct(test.seen)
     found = test.p.gather(1, p.argmax(1, keepdim=True))[:, 0].numpy()

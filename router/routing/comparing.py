@@ -221,7 +221,7 @@ def _controls(table: Table, seen: Seen, fold: Tensor, seed: int) -> list[Contend
 def calibrated(predicted: Tensor, quality: Tensor, fold: Tensor) -> Tensor:
     """P(correct) [N,M]: each fold's curves come from the other folds."""
     found = torch.zeros_like(predicted)
-    for number in fold.unique().tolist():
+    for number in sorted(set(fold.tolist())):
         inside, outside = fold != number, fold == number
         found[outside] = fit_curves(predicted[inside], quality[inside])(predicted[outside])
     return found

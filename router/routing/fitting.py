@@ -117,7 +117,7 @@ def cross_fitted(parts: Tensor, targets: Targets, fold: Tensor, bend: bool) -> T
     see.
     """
     found = torch.zeros(parts.shape[1], parts.shape[2] - 1)
-    for number in fold.unique().tolist():
+    for number in sorted(set(fold.tolist())):
         inside, outside = fold != number, fold == number
         stack = fit_stack(parts[:, inside], targets.values[inside], bend)
         found[outside] = quality_of(stack(parts[:, outside]), targets.base)
@@ -127,7 +127,7 @@ def cross_fitted(parts: Tensor, targets: Targets, fold: Tensor, bend: bool) -> T
 def held_out(name: str, seen: Seen, quality: Tensor, fold: Tensor, base: Tensor) -> Tensor:
     """Parts [N,1+M] of each row by a head that was fitted on the other folds."""
     found = torch.zeros(len(seen), 1 + quality.shape[1])
-    for number in fold.unique().tolist():
+    for number in sorted(set(fold.tolist())):
         inside, outside = torch.nonzero(fold != number)[:, 0], torch.nonzero(fold == number)[:, 0]
         own: Targets = targets_of(quality[inside])
         head = RECIPES[name](seen.take(inside), quality[inside])

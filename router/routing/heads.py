@@ -106,7 +106,7 @@ class Linear:
         states = seen.need_states(cls.kind)
         standard = Standard.of(states)
         found = fit_ridge(standard(states), values, penalties(values))
-        known = ~values[:, 1:].isnan()
+        known = ~found.loo[:, 1:].isnan()
         loo = found.loo[:, 1:].nan_to_num(0.0)
         _, vectors = eigen((loo.T @ loo).double())
         vectors = vectors.float().flip(1)

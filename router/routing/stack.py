@@ -80,8 +80,9 @@ def _bent(basis: Tensor, target: Tensor) -> Tensor:
     x = x / size
     penalty = _CURVE_RIDGE * x.shape[0] * torch.eye(4, dtype=torch.float64)
     penalty[0, 0] = 1e-9
-    found = torch.linalg.solve(x.T @ x + penalty, x.T @ y) / size
-    return (found + torch.tensor([0.0, 1.0, 0.0, 0.0], dtype=torch.float64)).float()
+    found: Tensor = torch.linalg.solve(x.T @ x + penalty, x.T @ y) / size
+    found[1] += 1.0
+    return found.float()
 
 
 def _weights(parts: Tensor, target: Tensor) -> Tensor:

@@ -162,9 +162,8 @@ def joined(tables: Sequence[Table]) -> Table:
     groups = tuple(table.groups[i] if table.groups else "" for table, i in firsts)
     splits = tuple(split for _, split in rows)
     notes = tuple(note for table in tables for note in table.notes)
-    turns = tuple(turns for turns, _ in rows)
     return Table(
-        turns,
+        tuple(conversation for conversation, _ in rows),
         models,
         columns["quality"],
         columns["cost"],

@@ -21,7 +21,7 @@ from .wording import surface_of
 
 TREES, DEPTH, RATE, LEAF = 160, 3, 0.05, 15
 _DIRECTIONS = 24
-_ROWS = 10_000  # that a table is cut to: more rows no longer change shallow trees
+_ROWS = 5_000  # that a table is cut to: more rows no longer change shallow trees
 
 
 @dataclass(frozen=True, eq=False)
