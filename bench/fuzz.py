@@ -122,8 +122,9 @@ class Fuzzer:
         )
         for strategy in strategies:
             with suppress(Unsatisfiable):  # an operation without parameters cannot be asked wrongly
-                ask: Any = seeded(seed)(each(given(strategy)(self._case)))
-                ask()
+                wrap: Any = given(strategy)
+                asked: Any = seeded(seed)(each(wrap(self._case)))
+                asked()
         self.hostile()
         return Tally(self.statuses.total(), dict(sorted(self.statuses.items())), self.faults)
 
