@@ -15,7 +15,7 @@ import typer
 if TYPE_CHECKING:
     from ..specialists.engines.base import BatchEngine, Request
     from ..specialists.family import Family
-    from .page import Goal, Section
+    from .page import Goal, Report, Section
 
 TOKENS, HEADS = 32, 16
 PROMPT = "Tell me a story about a pilot who steers a small boat down the river and meets a talking fish. "
@@ -38,27 +38,34 @@ def overhead(
 
     Writes overhead.md.
     """
-    from ..specialists.engines.base import Capacity
-    from ..specialists.engines.torch import TorchEngine
     from ..specialists.family import Family
-    from .circumstances import facts
-    from .page import Report
 
-    opened = Family.open(family)
-    engine = TorchEngine(opened, "cpu", 1, capacity=Capacity(rows=32))
-    rounds, sizes = (3, (1, 8)) if quick else (25, (1, 8, 32))
-    try:
-        bench = _Bench(opened, engine, rounds, seed)
-        sections = (bench.instruments(sizes), bench.adapters(), bench.routing())
-    finally:
-        engine.close()
-    header = facts("pilothouse bench overhead" + (" --quick" if quick else ""), seed)
-    report = Report("What instruments, adapters and routing cost", ABOUT, header, sections)
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "overhead.md").write_text(report.markdown(), encoding="utf-8")
+    report = run(Family.open(family), out, seed, quick)
     print(f"wrote {out / 'overhead.md'}", file=sys.stderr)
     for goal in report.missed:
         print(f"missed: {goal.what}", file=sys.stderr)
+
+
+def run(family: Family, out: Path, seed: int, quick: bool) -> Report:
+    """Measure a family and write overhead.md; a family without probes has no section on routing."""
+    from ..specialists.engines.base import Capacity
+    from ..specialists.engines.torch import TorchEngine
+    from .circumstances import facts
+    from .page import Report
+
+    engine = TorchEngine(family, "cpu", 1, capacity=Capacity(rows=32))
+    try:
+        bench = _Bench(family, engine, 3 if quick else 25, seed)
+        sections = [bench.instruments((1, 8) if quick else (1, 8, 32)), bench.adapters()]
+        if family.bank is not None:
+            sections.append(bench.routing())
+    finally:
+        engine.close()
+    header = facts("pilothouse bench overhead" + (" --quick" if quick else ""), seed)
+    report = Report("What instruments, adapters and routing cost", ABOUT, header, tuple(sections))
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "overhead.md").write_text(report.markdown(), encoding="utf-8")
+    return report
 
 
 class _Bench:
@@ -169,7 +176,7 @@ class _Bench:
         from ..router.scout import Scout
         from .page import Section
 
-        assert self.family.bank is not None, "this benchmark needs a family with probes"
+        assert self.family.bank is not None
         scout = Scout(self.family.bank, self.family.policy or Policy())
 
         def whole(routed: bool) -> float:

@@ -6,13 +6,15 @@ not free yet keeps those behind it waiting, so that large requests are not passe
 
 from __future__ import annotations
 
+import atexit
 import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
+from weakref import WeakSet
 
 from .base import Capacity, EngineBusy, EngineClosed, Request
 from .stream import Stream
@@ -25,6 +27,7 @@ class OpenRow(Protocol):
 
 
 R = TypeVar("R", bound=OpenRow)
+AT_EXIT = 5.0
 
 
 class Work(Protocol[R]):
@@ -74,6 +77,7 @@ class Scheduler(Generic[R]):
         self._spent = 0
         self._closed = False
         self._thread: threading.Thread | None = None
+        _OPEN.add(self)
 
     # -- callers -------------------------------------------------------------------------------------------
 
@@ -108,14 +112,16 @@ class Scheduler(Generic[R]):
         with self._changed:
             self._changed.notify_all()
 
-    def close(self) -> None:
-        """End every stream with EngineClosed, and the thread. Closing twice does nothing."""
+    def close(self, patience: float | None = None) -> None:
+        """End every stream with EngineClosed, and the thread, which is waited for up to `patience` seconds
+        (None: to the end of its pass). Closing twice does nothing.
+        """
         with self._changed:
             self._closed = True
             self._changed.notify_all()
             thread = self._thread
         if thread is not None and thread is not threading.current_thread():
-            thread.join()
+            thread.join(patience)
 
     @property
     def load(self) -> tuple[int, int, int]:
@@ -205,3 +211,13 @@ class Scheduler(Generic[R]):
         self._waiting.clear()
         self._rows, self._spent, self._thread = [], 0, None
         self._changed.notify_all()
+
+
+_OPEN: WeakSet[Scheduler[Any]] = WeakSet()
+
+
+@atexit.register
+def _close_all() -> None:
+    """A pass under way while the interpreter is taken down would crash: end what nobody closed."""
+    for scheduler in list(_OPEN):
+        scheduler.close(AT_EXIT)

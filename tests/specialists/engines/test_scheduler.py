@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -208,3 +211,34 @@ def test_a_stream_tells_its_end_once_and_its_error_after_its_events() -> None:
     gone.cancel()
     gone.fail(ValueError("late"))
     assert list(gone) == []
+
+
+UNCLOSED = """
+import time
+from pilothouse.specialists.engines.base import Capacity, Request, Sampling, TokenEvent
+from pilothouse.specialists.engines.scheduler import Scheduler
+from pilothouse.specialists.engines.stream import Stream
+
+class Endless:
+    def open(self, request, stream):
+        return type("Row", (), {"stream": stream})()
+    def step(self, rows):
+        time.sleep(0.001)
+        for row in rows:
+            row.stream.put(TokenEvent(1, "x", 0.0))
+    def shut(self, row):
+        print("shut")
+
+stream = Scheduler(Endless(), Capacity()).submit([(Request((1,), "a"), 1)], 0)[0]
+print(next(stream).text)
+kept = stream._on_cancel.__self__
+"""
+
+
+def test_leaving_the_interpreter_ends_what_nobody_closed(pytestconfig: pytest.Config) -> None:
+    path = os.pathsep.join([str(pytestconfig.rootpath / ".typing"), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", UNCLOSED],
+        capture_output=True, text=True, check=False, timeout=120, env={**os.environ, "PYTHONPATH": path},
+    )  # fmt: skip
+    assert (done.returncode, done.stdout.split(), done.stderr) == (0, ["x", "shut"], "")
