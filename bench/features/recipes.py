@@ -15,11 +15,11 @@ from ...router.features.trainer import train
 from .. import estimates
 from ..page import Goal, Section, cell
 
-WIDTH, ATOMS, ACTIVE, LATENTS = 64, 256, 5, 384
+WIDTH, ATOMS, ACTIVE, LATENTS = 64, 128, 5, 192
 
 
 def _recipes(seed: int, share: float) -> dict[str, Recipe]:
-    steps = max(20, round(1200 * share))
+    steps = max(20, round(800 * share))
     topk = Recipe("topk", LATENTS, ACTIVE, steps=steps, batch=256, seed=seed, rate=1e-2, dead_after=10_000)
     return {
         "standard": replace(topk, kind="standard", l1=0.15),
@@ -90,7 +90,7 @@ def _size(sae: SAE, planted: Planted, seed: int) -> float:
 
 def dead_section(seeds: Sequence[int], seed: int, share: float) -> Section:
     """Share of dead latents in a dictionary of 16 times the width, with AuxK and without."""
-    width, steps = 32, max(20, round(500 * share))
+    width, steps = 32, max(20, round(400 * share))
     rows: dict[str, list[float]] = {"with AuxK": [], "without": []}
     for s in seeds:
         planted = Planted.draw(128, width, 4, s)

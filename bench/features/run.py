@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from ...specialists.family import Family
@@ -38,16 +39,15 @@ def run(
         ("the family's dictionary", lambda: trunk.section(opened, seeds, seed, quick, out)),
         ("own texts", lambda: trunk.faithful_section(opened, seeds, seed, share)),
     ]
-    sections = []
+    command = f"pilothouse bench features --seed {seed}{' --quick' if quick else ''}"
+    report = Report("Features: training, loading, judging dictionaries", ABOUT, facts(command, seed))
+    out.mkdir(parents=True, exist_ok=True)
     for name, part in parts:
         start = time.monotonic()
-        sections.append(part())
+        found = part()
         say(f"{name}: {time.monotonic() - start:.0f} s")
-    command = f"pilothouse bench features --seed {seed}{' --quick' if quick else ''}"
-    report = Report(
-        "Features: training, loading, judging dictionaries", ABOUT, facts(command, seed), tuple(sections)
-    )
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "features.md").write_text(report.markdown(), encoding="utf-8")
+        report = replace(report, sections=(*report.sections, found))
+        # what was measured stays, should the run be stopped
+        (out / "features.md").write_text(report.markdown(), encoding="utf-8")
     say(f"wrote {out / 'features.md'}")
     return report

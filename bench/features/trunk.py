@@ -171,7 +171,7 @@ def faithful_section(family: Family, seeds: Sequence[int], seed: int, share: flo
     """
     model = load_model_folder(family.trunk_folder, torch.float32).requires_grad_(False)
     codec, layer = ChatCodec.load(family.trunk_folder), family.scout_layers[0]
-    count, steps = max(16, round(96 * share)), max(20, round(250 * share))
+    count, steps = max(16, round(96 * share)), max(20, round(120 * share))
     start = int(codec.encode_prompt("a")[0])
     own = own_texts(model, start, 2 * count, 48, seed)
     vocabulary = int(model.config.vocab_size)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from ...specialists.family import Family
@@ -41,16 +42,16 @@ def run(
         ("attention sinks", lambda: trunk.sinks(folder, count, seeds, seed, out)),
         ("a model nobody here trained", lambda: real.section(data, count, seed)),
     ]
-    sections = []
+    command = f"pilothouse bench locate --seed {seed}{' --quick' if quick else ''}"
+    report = Report("Locating what an answer comes from", ABOUT, facts(command, seed))
+    out.mkdir(parents=True, exist_ok=True)
     for name, part in parts:
         start = time.monotonic()
         found = part()
         say(f"{name}: {time.monotonic() - start:.0f} s" if found else f"{name}: left out, no data")
         if found is not None:
-            sections.append(found)
-    command = f"pilothouse bench locate --seed {seed}{' --quick' if quick else ''}"
-    report = Report("Locating what an answer comes from", ABOUT, facts(command, seed), tuple(sections))
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "locate.md").write_text(report.markdown(), encoding="utf-8")
+            report = replace(report, sections=(*report.sections, found))
+        # what was measured stays, should the run be stopped
+        (out / "locate.md").write_text(report.markdown(), encoding="utf-8")
     say(f"wrote {out / 'locate.md'}")
     return report

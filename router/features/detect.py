@@ -90,14 +90,14 @@ def detection(
 
 
 def _chosen(label: Label, acts: Tensor, contexts: Sequence[str], seed: int) -> list[int] | None:
-    known = set(label.examples)
+    known, values = set(label.examples), acts.tolist()
     free = [at for at, text in enumerate(contexts) if text not in known]
-    on = [at for at in free if float(acts[at]) > 0]
-    off = [at for at in free if float(acts[at]) <= 0]
+    on = [at for at in free if values[at] > 0]
+    off = [at for at in free if values[at] <= 0]
     if len(on) < 4 or len(off) < 4:
         return None
     generator = torch.Generator().manual_seed((seed << 20) + label.feature)
-    top = sorted(on, key=lambda at: -float(acts[at]))[:2]
+    top = sorted(on, key=lambda at: -values[at])[:2]
     rest = [at for at in on if at not in top]
     drawn = torch.multinomial(acts[rest].float(), 2, generator=generator).tolist()
     silent = torch.randperm(len(off), generator=generator)[:10].tolist()
