@@ -94,6 +94,9 @@ def test_an_allowance_refills_and_is_each_callers_own() -> None:
         allowance.take("ann")
     allowance.charge("ann", 120.0)
     now = 100.0
+    with pytest.raises(Refusal, match="wait 2"):
+        allowance.take("ann")
+    now = 300.0
     allowance.take("ann")
     allowance.charge("ann", 1000.0)
     with pytest.raises(Refusal, match="wait"):
