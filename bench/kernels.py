@@ -82,7 +82,8 @@ def kernels(
     Writes kernels.md; on a GPU kernels-cuda.md. Takes about a minute of two cores.
     """
     name = "kernels" if device == "cpu" else f"kernels-{device}"
-    command = f"pilothouse bench kernels --device {device} --seed {seed}{' --quick' if quick else ''}"
+    options = f"--device {device} --seed {seed} --limit {limit:g}{' --quick' if quick else ''}"
+    command = f"pilothouse bench kernels {options}"
     scale = QUICK if quick else Scale()
     report = make(
         scale, device, seed, facts(command, seed), limit=limit, say=lambda line: typer.echo(line, err=True)
