@@ -17,6 +17,18 @@ def threads_path() -> Path:
     return paths.data_dir() / "threads.db"
 
 
+def kept_threads(path: Path | None = None) -> list[str]:
+    """The conversations that are remembered. Raises StoreReadOnlyError when the file cannot be read."""
+    place = path or threads_path()
+    if not place.exists():
+        return []
+    try:
+        with closing(sqlite3.connect(place, timeout=PATIENCE_S)) as connection:
+            return [str(row[0]) for row in connection.execute("SELECT DISTINCT thread_id FROM checkpoints")]
+    except sqlite3.Error as error:
+        raise StoreReadOnlyError(f"the conversations in {place} cannot be read ({error})") from error
+
+
 def forget_thread(thread_id: str, path: Path | None = None) -> bool:
     """Erase a conversation's kept turns and overwrite them on disk; return whether there was anything.
 

@@ -8,7 +8,6 @@ propensities. The verdict is a rule written down here, not a judgement call.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -218,8 +217,14 @@ def _logged(
         predicted.append(belief[one.chosen])
         baseline.append(sum(share * belief[name] for name, share in new.items() if name is not None))
         target.append(new.get(one.chosen, 0.0))
-    columns: list[Any] = [reward, [one.propensity for one in trials], target, predicted, baseline]
-    return Logged(*columns, groups=[one.thread_id for one in trials])
+    return Logged(
+        reward=np.asarray(reward),
+        propensity=np.asarray([one.propensity for one in trials]),
+        target=np.asarray(target),
+        predicted=np.asarray(predicted),
+        baseline=np.asarray(baseline),
+        groups=[one.thread_id for one in trials],
+    )
 
 
 def _gain(found: Value) -> Gain:

@@ -153,8 +153,8 @@ def ks_p_value(distance: float, n: int, m: int) -> float:
     z = (root + 0.12 + 0.11 / root) * distance
     if z < 0.2:
         return 1.0
-    total = 2 * sum((-1) ** (k - 1) * math.exp(-2 * k * k * z * z) for k in range(1, 101))
-    return min(1.0, max(0.0, total))
+    terms = ((1.0 if k % 2 else -1.0) * math.exp(-2 * k * k * z * z) for k in range(1, 101))
+    return min(1.0, max(0.0, 2 * sum(terms)))
 
 
 def _share_p_value(before: _Period, after: _Period, name: str) -> float:

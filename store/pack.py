@@ -118,7 +118,9 @@ class _Pack:
 
     def records(self, pages: Iterator[Page], texts: bool) -> dict[str, int]:
         """Write the files that tell of records, in one pass over them."""
-        table, incidents, told = io.StringIO(newline=""), [], []
+        table = io.StringIO(newline="")
+        incidents: list[str] = []
+        told: list[str] = []
         versions = _Versions()
 
         def watched() -> Iterator[Page]:

@@ -22,7 +22,7 @@ from .errors import StoreClosedError
 from .events import Batch, lock_chain
 
 T = TypeVar("T")
-MOST = 256  # jobs that share a commit; more would keep other processes waiting for the lock
+MOST = 512  # jobs that share a commit; more would keep other processes waiting for the lock
 
 
 class Job(NamedTuple):

@@ -104,6 +104,8 @@ def retain(
             _confirm("Let them go for good (--dry-run says what)", yes)
         with Ledger.open(audit.place.where) as ledger:
             found = ledger.retain(limits, reason=reason, dry_run=dry_run)
+        if not dry_run:
+            _forget_threads(audit, limits.texts_before or limits.rows_before)
     if as_json:
         print_json(found.model_dump(mode="json"))
         return
@@ -112,7 +114,19 @@ def retain(
         _tell_traces(audit)
 
 
+def _forget_threads(audit: Audit, before: str | None) -> None:
+    """Erase what conversations remember whose every record is older: it is the same texts."""
+    from ...store.audit import Filter
+    from ..forgetting import forget_thread, kept_threads
+
+    for thread in kept_threads():
+        if not audit.summaries(Filter(thread=thread, since=before), limit=1):
+            forget_thread(thread)
+
+
 def _told(found: Retained) -> str:
+    if not max(found.texts_through, found.rows_through):
+        return "nothing is old enough"
     verb = "would go" if found.dry_run else "went"
     return (
         f"{found.texts_erased} texts of {found.records_bared} records {verb} (all up to row "

@@ -51,7 +51,9 @@ def refit(
     opened_family, kept = _family(family)
     bank, serving, now = _serving(opened_family)
     with opened(log) as audit:
-        trials = trials_of(audit.pages(_since(moment(since))), serving, now and now.name, source)
+        trials = trials_of(
+            audit.pages(_since(moment(since))), serving, now.name if now is not None else None, source
+        )
     teaching, judging = split(trials.kept)
     found = learn(teaching, serving)
     made = Refit(
@@ -192,9 +194,9 @@ def _tell(made: Refit, found: Judgement) -> None:
     losses = found.losses
     change = f"change {losses.low:+.3f} to {losses.high:+.3f} on {losses.n} outcomes"
     typer.echo(f"log-loss  {losses.before:.3f}, now {losses.after:.3f}; {change}")
-    for one in found.gains:
-        how = f"{one.method}, effective sample {one.effective:.0f}"
-        typer.echo(f"gain      {one.value:+.3f} a decision, {one.low:+.3f} to {one.high:+.3f} ({how})")
+    for guess in found.gains:
+        how = f"{guess.method}, effective sample {guess.effective:.0f}"
+        typer.echo(f"gain      {guess.value:+.3f} a decision, {guess.low:+.3f} to {guess.high:+.3f} ({how})")
     typer.echo(f"decisions {found.moved:.1%} would be other ones; of {found.untold:.1%} the log cannot tell")
     for reason in found.reasons:
         typer.echo(f"against   {reason}")
