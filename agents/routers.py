@@ -10,7 +10,7 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from ..store.errors import ArtifactError, UsageError
 from ..store.records import Candidate, Decision, Message
@@ -60,7 +60,12 @@ def _open_family(family: Family, name: str, layers: tuple[int, ...], poolings: t
         else Site(family.scout_layers, ("last", "max_rolling_mean"))
     )
     site = Site(layers or usual.layers, poolings or usual.poolings)
-    spec = {"kind": "family", "place": name, "fingerprint": family.trunk_fingerprint, "site": site.name}
+    spec: dict[str, Any] = {
+        "kind": "family",
+        "place": name,
+        "fingerprint": family.trunk_fingerprint,
+        "site": site.name,
+    }
     spec |= site.to_json()
     reader = _decoder(family.trunk_folder, site, spec)
     sae = next((one for one in family.saes.values() if one.layer in site.layers), None)
@@ -129,7 +134,7 @@ def _encoder(
     context = min(_LONGEST_ENCODED, int(config.get("max_position_embeddings", _LONGEST_ENCODED)))
 
     def encode(turns: Turns) -> Sequence[int]:
-        return cast("list[int]", tokenizer.encode(text_of(turns)).ids)
+        return tokenizer.encode(text_of(turns)).ids
 
     model = _load_encoder(folder, spec["precision"])
     return EncoderReader(model, encode, chosen, poolings, spec, context)

@@ -89,6 +89,7 @@ def fit(
     """
     from ...router.routing import fitting
     from ...router.routing.artifact import make
+    from ...router.routing.recipes import STACKED
     from ...router.routing.scouts import read_table_with
     from ..routers import open_reader
 
@@ -97,7 +98,7 @@ def fit(
     reader = open_reader(scout, _numbers(layers), _names(pool))
     say(f"{len(train)} prompts, {len(train.models)} models; the scout reads")
     seen = read_table_with(reader, train, cache)
-    options = fitting.Options(objective=objective, seed=seed, **({"heads": _names(heads)} if heads else {}))
+    options = fitting.Options(_names(heads) or STACKED, objective, seed=seed)
     fitted = fitting.fit(train, seen, options, say)
     for name, why in fitted.left_out.items():
         say(f"left out {name}: {why}")
@@ -158,6 +159,7 @@ def compare(
     """
     from ...router.routing.comparing import Judge, contenders
     from ...router.routing.fitting import Options
+    from ...router.routing.recipes import STACKED
     from ...router.routing.report import Report
     from ...router.routing.scouts import read_table_with
     from ..routers import open_reader
@@ -166,7 +168,7 @@ def compare(
     table = _read(tables, wide, models, drop_leaks)
     reader = open_reader(scout, _numbers(layers), _names(pool))
     seen = read_table_with(reader, table, cache)
-    options = Options(seed=seed, **({"heads": _names(heads)} if heads else {}))
+    options = Options(_names(heads) or STACKED, seed=seed)
     inside = contenders(table, seen, options, say=say)
     outside = contenders(table, seen, options, by_group=True, say=say) if table.groups else []
     judge = Judge.of(table, table.prices() | _prices(price), seed)
@@ -195,7 +197,7 @@ def decide(
     opened = Router.open(folder)
     router = Router(_aimed(opened.policy, lam, budget, None), opened.reader)
     decision, candidates = router.decide(prompt, tolerance=tolerance)
-    found = {"chosen": decision.chosen, "reason": decision.reason}
+    found: dict[str, Any] = {"chosen": decision.chosen, "reason": decision.reason}
     found |= (
         {"candidates": [one.model_dump() for one in candidates]}
         if as_json

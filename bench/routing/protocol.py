@@ -187,7 +187,7 @@ def rows_of(board: Board) -> list[tuple[str, ...]]:
     from ..page import cell
 
     order = sorted(board.scores, key=lambda name: -board.value(name).apgr)
-    found = []
+    found: list[tuple[str, ...]] = []
     for name in order:
         pair = board.value(name)
         cpt = " / ".join(f"{100 * c:.1f}" for c in (pair.cpt20, pair.cpt50, pair.cpt80))

@@ -104,7 +104,7 @@ class Judge:
             return False
         weak, strong = self.order
         gain = self.truth[:, strong] - self.truth[:, weak]
-        return float(gain.mean()) > 2 * float(gain.std()) / len(gain) ** 0.5
+        return bool(gain.mean() > 2 * gain.std() / len(gain) ** 0.5)
 
     def score(self, one: Contender) -> Array:
         """Gain of the dearer of two models, as predicted [n]."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .heads import Standard, penalties
-from .ridge import eigen, fit_ridge
+from .ridge import chunks, eigen, fit_ridge
 from .seen import Seen
 
 LANDMARKS = 1500
@@ -58,7 +58,7 @@ class Kernel:
 
     def predict(self, seen: Seen) -> Tensor:
         x = Standard(self.mean, self.scale)(seen.need_states(self.kind))
-        rows = [radial(part, self.landmarks, self.gamma) @ self.weight for part in x.split(_CHUNK)]
+        rows = [radial(part, self.landmarks, self.gamma) @ self.weight for part in chunks(x, _CHUNK)]
         return torch.cat(rows) + self.bias
 
     @classmethod
@@ -69,7 +69,7 @@ class Kernel:
         x = standard(states)
         landmarks = x[landmark_rows(x.shape[0])]
         half = whitener(radial(landmarks, landmarks, gamma))
-        phi = torch.cat([radial(part, landmarks, gamma) @ half for part in x.split(_CHUNK)])
+        phi = torch.cat([radial(part, landmarks, gamma) @ half for part in chunks(x, _CHUNK)])
         found = fit_ridge(phi, values, penalties(values))
         return cls(standard.mean, standard.scale, landmarks, half @ found.weight, found.bias, gamma)
 
@@ -92,7 +92,7 @@ class Neighbours:
 
     def predict(self, seen: Seen) -> Tensor:
         unit = self._unit(seen)
-        return torch.cat([self._mean(part @ self.known.T, (self.k,))[0] for part in unit.split(_CHUNK)])
+        return torch.cat([self._mean(part @ self.known.T, (self.k,))[0] for part in chunks(unit, _CHUNK)])
 
     def _unit(self, seen: Seen) -> Tensor:
         x = Standard(self.mean, self.scale)(seen.need_states(self.kind)) @ self.directions

@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch._C import _LinAlgError as LinAlgError
 
 # For rows of about unit length: a penalty of 1 counts as much as one such row.
 ALPHAS = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
@@ -62,6 +61,11 @@ def fit_ridge(x: Tensor, y: Tensor, share: Sequence[int] | None = None) -> Ridge
     return found
 
 
+def chunks(x: Tensor, size: int = _CHUNK) -> tuple[Tensor, ...]:
+    """Pieces of at most `size` rows."""
+    return torch.split(x, size)  # type: ignore[no-untyped-call,no-any-return]
+
+
 def _masks(y: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
     """(rows, columns) of targets that are known on the same rows."""
     known = ~y.isnan()
@@ -103,7 +107,7 @@ class _Problem(NamedTuple):
         else:
             right, squares = _kept(*eigen(moments.centred(rows.numel())))
             moved = torch.zeros(x.shape[1], columns.numel())
-            for part in rows.split(_CHUNK):
+            for part in chunks(rows):
                 moved += (x[part] - mean).T @ (y[part][:, columns] - offset)
         return cls(x, y, rows, columns, mean, offset, right, squares, right.T @ moved)
 
@@ -122,7 +126,7 @@ class _Problem(NamedTuple):
         """Mean squared leave-one-out error [A,T], float64."""
         total = torch.zeros(len(ALPHAS), self.columns.numel(), dtype=torch.float64)
         sample = self._sample()
-        for part in sample.split(_CHUNK):
+        for part in chunks(sample):
             z, target = (self.x[part] - self.mean) @ self.right, self._target(part)
             for number, alpha in enumerate(ALPHAS):
                 total[number] += (target - self._loo(z, target, alpha)).double().square().sum(0)
@@ -143,7 +147,7 @@ class _Problem(NamedTuple):
             weight = self.weights(alpha)[:, at]
             found.weight[:, columns] = weight
             found.bias[columns] = self.offset[at] - self.mean @ weight
-            for part in self._sample().split(_CHUNK):
+            for part in chunks(self._sample()):
                 z = (self.x[part] - self.mean) @ self.right
                 loo = self._loo(z, self._target(part), alpha)[:, at] + self.offset[at]
                 found.loo[part[:, None], columns[None]] = loo
@@ -171,7 +175,7 @@ class _Moments(NamedTuple):
         if not others.numel():
             return self
         total = torch.zeros_like(self.centre)
-        for part in rows.split(_CHUNK):
+        for part in chunks(rows):
             total += (x[part] - self.centre).sum(0)
         if self.second is None or rows.numel() < x.shape[1]:
             return _Moments(self.centre, total, None)
@@ -187,7 +191,7 @@ class _Moments(NamedTuple):
 
 def _second(x: Tensor, rows: Tensor, centre: Tensor) -> Tensor:
     found = torch.zeros(x.shape[1], x.shape[1], dtype=x.dtype)
-    for part in rows.split(_CHUNK):
+    for part in chunks(rows):
         moved = x[part] - centre
         found += moved.T @ moved
     return found
@@ -220,12 +224,12 @@ def eigen(gram: Tensor) -> tuple[Tensor, Tensor]:
         try:
             values, vectors = torch.linalg.eigh(gram)
             return values, vectors
-        except LinAlgError:
+        except RuntimeError:  # torch's LinAlgError is one
             pass
     wide = gram.double()
     try:
         values, vectors = torch.linalg.eigh(wide)
-    except LinAlgError:
+    except RuntimeError:  # torch's LinAlgError is one
         step = 1e-9 * wide.diagonal().abs().mean() * torch.linspace(0, 1, wide.shape[0], dtype=wide.dtype)
         values, vectors = torch.linalg.eigh(wide + torch.diag(step))
     return values.to(gram.dtype), vectors.to(gram.dtype)
