@@ -85,7 +85,9 @@ def fuzz(
         with serving(Path(home), family) as port:
             tally = run(port, cases, seed)
         rows, chain = log_state(Path(home))
-        write_page(out / "service-fuzz.md", tally, rows, chain, time.perf_counter() - begun, seed)
+        seconds = time.perf_counter() - begun
+        header = facts(f"pilothouse bench fuzz --cases {cases} --seed {seed}", seed)
+        write_page(out / "service-fuzz.md", tally, rows, chain, seconds, header)
     if tally.faults or chain != "ok":
         raise VerifyError(f"{len(tally.faults)} server errors, chain {chain}: {'; '.join(tally.faults[:3])}")
 
@@ -197,7 +199,9 @@ def _fault(answer: Any) -> str | None:
     )
 
 
-def write_page(path: Path, tally: Tally, rows: int, chain: str, seconds: float, seed: int) -> None:
+def write_page(
+    path: Path, tally: Tally, rows: int, chain: str, seconds: float, header: tuple[tuple[str, str], ...]
+) -> None:
     """Write what came back."""
     from .page import table
 
@@ -209,7 +213,6 @@ def write_page(path: Path, tally: Tally, rows: int, chain: str, seconds: float, 
         ("hash chain", chain),
         ("seconds", f"{seconds:.0f}"),
     ]
-    header = facts(f"pilothouse bench fuzz --cases {tally.cases} --seed {seed}", seed)
     parts = ["# Hostile input", table(("", ""), header), table(("what", "value"), found)]
     parts += ["## Statuses", table(("status", "answers"), counts)]
     parts += ["\n".join(f"* {fault}" for fault in tally.faults)] if tally.faults else []
