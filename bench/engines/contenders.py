@@ -25,12 +25,12 @@ class Clock:
     Processor time of one thread says what the work costs, whoever else wants the processor.
     """
 
-    now = staticmethod(time.perf_counter)
+    processor = False
 
     @classmethod
-    def count_processor_time(cls) -> None:
-        """Count the time that this process had a processor."""
-        cls.now = staticmethod(time.process_time)
+    def now(cls) -> float:
+        """Seconds since some moment."""
+        return time.process_time() if cls.processor else time.perf_counter()
 
 
 @dataclass(frozen=True)

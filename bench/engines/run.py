@@ -57,8 +57,7 @@ def run(
 ) -> Report:
     """Measure every shape and write engines.md."""
     if processor_time:
-        Clock.count_processor_time()
-        threads = 1
+        Clock.processor, threads = True, 1
     context = Context(threads)
     torch.set_num_threads(context.threads)
     sections = []
@@ -100,7 +99,7 @@ def _shape(
         for name, one in found.items():
             rows.append(_row(str(batch), name, one, reference, batch, seed))
         goals += _goals(shape, batch, native[3].name, found, seed)
-    notes = [_limit(context, one, shape) for one in native[:1] + native[1::2]]
+    notes = [_limit(context, one, shape) for one in (*native[:1], *native[1::2]) if not Clock.processor]
     return Section(
         f"{shape.name}: {parameters / 1e6:.1f} M parameters",
         f"{rounds} rounds. The last column is against Hugging Face's `generate` in the same rounds.",

@@ -67,3 +67,14 @@ def why_no_library() -> str | None:
     except PilothouseError as error:
         return str(error)
     return None
+
+
+def described(family: Family, device: str = "auto") -> tuple[bool, str]:
+    """Whether a family runs natively on this device, and in words how, or why not."""
+    reason = why_not_native(family, device)
+    if reason is not None:
+        return False, f"torch; the native engine is not used: {reason}"
+    from .native.library import kernels, ready
+
+    names = kernels()
+    return True, f"native, with {names[0]} (here also {', '.join(names[1:])}), compiled in {ready()}"

@@ -17,12 +17,15 @@ from pathlib import Path
 
 SOURCES = Path(__file__).resolve().parent / "src"
 COMPILERS = ("c++", "g++", "clang++")
-FLAGS = ("-std=c++20", "-O2", "-fPIC", "-fno-math-errno", "-fvisibility=hidden", "-pthread")
+# -O3, not -O2: the kernels' sums stay in registers only if all their short loops are unrolled.
+FLAGS = ("-std=c++20", "-O3", "-fPIC", "-fno-math-errno", "-fvisibility=hidden", "-pthread")
 # Per unit, so that one library holds code for processors that cannot all run it.
+AVX512 = ("-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mfma")
 UNITS = {
     "kernels_avx2.cpp": ("-mavx2", "-mfma", "-mf16c"),
-    "kernels_avx512.cpp": ("-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mfma"),
-    "kernels_vnni.cpp": ("-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mavx512vnni", "-mfma"),
+    "kernels_avx512.cpp": AVX512,
+    "kernels_vnni.cpp": (*AVX512, "-mavx512vnni"),
+    "kernels_amx.cpp": (*AVX512, "-mavx512vnni", "-mamx-tile", "-mamx-int8"),
 }
 X86 = ("x86_64", "amd64")
 
@@ -48,18 +51,31 @@ def library_name(more: bytes = b"") -> str:
     return f"pilothouse_native-{digest.hexdigest()[:16]}.so"
 
 
-def units() -> Iterator[tuple[Path, tuple[str, ...]]]:
-    """Return what is compiled on this kind of processor: each source with its own flags."""
-    x86 = platform.machine().lower() in X86
+def units(found: str, plain: bool = False) -> Iterator[tuple[Path, tuple[str, ...]]]:
+    """Return what is compiled on this kind of processor, or on every (`plain`): each source with its own
+    flags.
+    """
+    x86 = platform.machine().lower() in X86 and not plain
+    # Tiles are asked for from Linux, and compilers older than these instructions are still in use.
+    tiles = x86 and platform.system() == "Linux" and _knows(found, UNITS["kernels_amx.cpp"])
+    have = ("-DPH_HAVE_X86",) * x86 + ("-DPH_HAVE_AMX",) * tiles
     for path in sorted(SOURCES.glob("*.cpp")):
-        if path.name not in UNITS or x86:
-            yield path, (*(("-DPH_HAVE_X86",) if x86 else ()), *UNITS.get(path.name, ()))
+        if tiles if path.name == "kernels_amx.cpp" else (x86 or path.name not in UNITS):
+            yield path, (*have, *UNITS.get(path.name, ()))
 
 
-def compile_library(target: Path, extra: Sequence[str] = (), mains: Sequence[Path] = ()) -> None:
+def _knows(found: str, flags: Sequence[str]) -> bool:
+    command = [found, *flags, "-E", "-x", "c++", os.devnull]
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+def compile_library(
+    target: Path, extra: Sequence[str] = (), mains: Sequence[Path] = (), plain: bool = False
+) -> None:
     """Compile all sources into `target`, which appears whole or not at all.
 
-    With `mains` (C++ files that hold a `main`) a program is made instead; `extra` flags come last.
+    With `mains` (C++ files that hold a `main`) a program is made instead; `extra` flags come last. `plain`
+    leaves out what only some processors run.
 
     Raises:
         BuildError: there is no compiler, or it fails; or the folder cannot be written.
@@ -71,7 +87,7 @@ def compile_library(target: Path, extra: Sequence[str] = (), mains: Sequence[Pat
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=".building-") as scratch:
-            sources = [*units(), *((path, (f"-I{SOURCES}",)) for path in mains)]
+            sources = [*units(found, plain), *((path, (f"-I{SOURCES}",)) for path in mains)]
             objects = [Path(scratch) / f"{path.stem}.o" for path, _ in sources]
             commands = [
                 [found, *FLAGS, *flags, *extra, "-c", str(path), "-o", str(made)]

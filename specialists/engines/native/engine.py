@@ -36,6 +36,9 @@ from .model import Sequence as Cached
 from .plans import plan_of
 from .weights import Precision
 
+# Prefills that callers hold and prompts that are kept lie beside what requests reserve.
+SLACK = 64 << 20
+
 
 class NativeEngine:
     """See `BatchEngine`. Weights are kept as they are stored (fp32, bf16, f16, int8 or int4), or rounded when
@@ -73,8 +76,7 @@ class NativeEngine:
         self._scheduler: Scheduler[NativeRow] = Scheduler(self._batch, self.capacity, family.name)
 
     def _load(self, folder: Path) -> NativeModel:
-        # Prefills that callers hold and prompts that are kept lie beside what requests reserve.
-        memory = 2 * self.capacity.memory + (64 << 20)
+        memory = 2 * self.capacity.memory + SLACK
         rows = min(self.capacity.chunk, 256) + self.capacity.rows
         return NativeModel(self.runtime, folder, self._precision, cache_bytes=memory, rows=rows)
 
@@ -159,6 +161,8 @@ class NativeEngine:
             model.step([piece])
             if piece.status == lib.NOT_FINITE:
                 raise overflow(f"a state before token {run.sequence.length} is not finite")
+            if piece.status == lib.OUT_OF_CACHE:
+                raise RequestFailed("the cache's memory is used up: close other requests and prefills")
             if piece.status != lib.OK:
                 raise RequestFailed(f"reading failed at token {run.sequence.length} (code {piece.status})")
             for layer, found in piece.states.items():
@@ -242,6 +246,8 @@ class NativeEngine:
             raise UsageError(
                 f"specialist {name!r} answers from the cards and runs no model: nothing to generate"
             )
+        if card.kind == "remote":
+            raise NotOffered(f"specialist {name!r} runs elsewhere: ask the remote engine for its answer")
         if card.kind == "student" and vectors:
             names = ", ".join(vector.name for vector in vectors)
             raise NotOffered(

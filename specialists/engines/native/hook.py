@@ -37,7 +37,7 @@ class BuildPy(build_py):
         if self.editable_mode:
             folder = HERE.parents[2] / ".cache" / "native"
         else:
-            folder = Path(self.build_lib, *PACKAGE.split("."), "lib")
+            folder = Path(str(self.build_lib), *PACKAGE.split("."), "lib")
         target = folder / build.library_name()
         try:
             if not target.is_file():

@@ -54,6 +54,7 @@ FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "ph_context_new": (_P, [_I, C.c_char_p]),
     "ph_context_kernels": (C.c_char_p, [_P]),
     "ph_context_free": (None, [_P]),
+    "ph_read": (C.c_int, [_P, C.c_int64, _I, _P]),
     "ph_model_new": (_P, [_P, _P, _P]),
     "ph_model_matrix": (C.c_int, [_P, _I, _I, _P]),
     "ph_model_vector": (C.c_int, [_P, _I, _I, _P, _I]),

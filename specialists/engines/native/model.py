@@ -45,17 +45,28 @@ class Context:
 
     def __init__(self, threads: int | None = None, kernels: str = "auto") -> None:
         """`threads` None: as many as this process may use, at most what torch would."""
-        self.threads = threads or max(1, min(len(os.sched_getaffinity(0)), torch.get_num_threads()))
+        self.threads = threads or max(1, min(_processors(), torch.get_num_threads()))
         native = lib.library()
         self.handle = native.ph_context_new(self.threads, kernels.encode())
         if not self.handle:
             raise ValueError(f"{native.ph_error().decode()}: kernels {kernels!r}, usable are {lib.kernels()}")
-        weakref.finalize(self, native.ph_context_free, self.handle)
+        # Not at exit: a thread that is still in a step would lose the ground under its feet.
+        weakref.finalize(self, native.ph_context_free, self.handle).atexit = False
 
     @property
     def kernels(self) -> str:
         """The instruction set in use."""
         return str(lib.library().ph_context_kernels(self.handle).decode())
+
+    def read(self, size: int, rounds: int) -> list[float]:
+        """Read `size` bytes of memory `rounds` times with all threads; return the seconds that each took."""
+        seconds = (C.c_double * rounds)()
+        lib.check(lib.library().ph_read(self.handle, size, rounds, seconds))
+        return list(seconds)
+
+
+def _processors() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class Numbered:
@@ -177,7 +188,7 @@ class NativeModel:
         if not self.handle:
             raise NotLean(f"{folder} cannot be run natively: {native.ph_error().decode()}")
         # Freed when no sequence, adapter or plan is left either: they hold the model.
-        weakref.finalize(self, _free_model, native, self.handle, context)
+        weakref.finalize(self, _free_model, native, self.handle, context).atexit = False
         self._load(read_stored(folder, precision, group), folder)
 
     # -- weights -------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 // The C interface: checks what comes in, takes the lock, turns exceptions into codes.
 #include "api.h"
 
+#include <chrono>
 #include <cstring>
 #include <stdexcept>
 #include <string>
@@ -75,6 +76,33 @@ ph_context* ph_context_new(int32_t threads, const char* kernels) {
 const char* ph_context_kernels(const ph_context* context) { return context->kernels->name; }
 
 void ph_context_free(ph_context* context) { delete context; }
+
+int ph_read(ph_context* context, int64_t bytes, int32_t rounds, double* seconds) {
+  return guarded([&] {
+    require(bytes > 0 && rounds > 0, "nothing to read");
+    const std::lock_guard<std::mutex> lock(context->busy);
+    struct Job {
+      ph_context* context;
+      Array<uint8_t> memory;
+      std::vector<uint32_t> sums;
+    };
+    const size_t share = round_up(size_t(bytes) / size_t(context->pool.size()) + 1, 256);
+    Job job{context, Array<uint8_t>(share * size_t(context->pool.size())), {}};
+    job.sums.resize(size_t(context->pool.size()));
+    for (int round = 0; round < rounds; round++) {
+      const auto begun = std::chrono::steady_clock::now();
+      context->pool.run(
+          [](void* given, int t) {
+            Job& one = *static_cast<Job*>(given);
+            const size_t part = one.memory.size() / one.sums.size();
+            one.sums[size_t(t)] += one.context->kernels->read(one.memory.data() + size_t(t) * part, part);
+          },
+          &job);
+      seconds[round] = std::chrono::duration<double>(std::chrono::steady_clock::now() - begun).count();
+    }
+    return PH_OK;
+  });
+}
 
 ph_model* ph_model_new(ph_context* context, const ph_shape* shape, const float* inverse_frequencies) {
   ph_model* made = nullptr;

@@ -82,6 +82,9 @@ PH_EXPORT const char* ph_kernels();
 PH_EXPORT ph_context* ph_context_new(int32_t threads, const char* kernels);
 PH_EXPORT const char* ph_context_kernels(const ph_context*);
 PH_EXPORT void ph_context_free(ph_context*);
+// Read `bytes` of fresh memory `rounds` times with all threads: what no engine can be faster than. Seconds of each
+// round go to `seconds`.
+PH_EXPORT int ph_read(ph_context*, int64_t bytes, int32_t rounds, double* seconds);
 
 PH_EXPORT ph_model* ph_model_new(ph_context*, const ph_shape*, const float* inverse_frequencies);
 PH_EXPORT int ph_model_matrix(ph_model*, int32_t layer, int32_t map, const ph_matrix*);

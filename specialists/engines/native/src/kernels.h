@@ -72,6 +72,7 @@ struct Kernels {
   float (*dot)(const float*, const float*, int count);
   void (*add_scaled)(float* x, const float* direction, float amount, int count);
   Peak (*peak)(const float* x, int count);
+  uint32_t (*read)(const uint8_t* from, size_t bytes);  // a sum over all of it; bytes a multiple of 256
 };
 
 // The tables that were compiled in and that this processor can run, best first.

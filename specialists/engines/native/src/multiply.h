@@ -4,25 +4,13 @@
 // rows are cut into tiles never changes the order in which one output's terms are added: a row's result is the same
 // alone and in a batch, on one thread and on several.
 #pragma once
-#include "kernels.h"
-#include "simd.h"
+#include "tiles.h"
 
 namespace ph {
 namespace {
 
-constexpr int PREFETCH = 1024;  // bytes ahead of the read: the hardware's prefetcher stops at every page
-
-struct Target {
-  float* y;
-  size_t stride;
-  bool add;
-};
-
-PH_INLINE void finish(const Weights& a, const Target& to, int block, int row, int piece, Floats value) {
-  float* y = to.y + size_t(row) * to.stride + size_t(block) * BLOCK + piece * WIDTH;
-  if (a.bias != nullptr) value += load<Floats>(a.bias + size_t(block) * BLOCK + piece * WIDTH);
-  store(y, to.add ? load<Floats>(y) + value : value);
-}
+// Bytes ahead of the read, for the hardware's prefetcher stops at every page; with many rows the weights are near.
+constexpr int PREFETCH = 1024;
 
 // -- dense ----------------------------------------------------------------------------------------------------------
 
@@ -37,7 +25,7 @@ void dense_tile(const Weights& a, int block, const float* x, size_t x_stride, in
     for (int u = 0; u < UNITS; u++)
       for (int h = 0; h < PIECES; h++) {
         const uint8_t* at = weights + u * a.block_bytes + size_t(k) * line + h * WIDTH * number_bytes(KIND);
-        if (h == 0) __builtin_prefetch(at + PREFETCH);
+        if (h == 0 && ROWS <= 2) __builtin_prefetch(at + PREFETCH);
         const Floats w = load_weights<KIND>(at);
         for (int r = 0; r < ROWS; r++) sums[odd][u][r][h] += w * splat(x[size_t(r) * x_stride + k]);
       }
@@ -73,7 +61,7 @@ void quantized_tile(const Weights& a, int block, const QuantRows& x, int row, co
 #pragma GCC unroll 4
           for (int h = 0; h < PIECES; h++) {
             const uint8_t* chunk = weights + u * a.block_bytes;
-            if (h == 0 && j % (8 / BITS) == 0) __builtin_prefetch(chunk + j * BITS * 8 + PREFETCH);
+            if (h == 0 && ROWS <= 2 && j * BITS % 8 == 0) __builtin_prefetch(chunk + j * BITS * 8 + PREFETCH);
             const Words cell = load_cell<BITS>(chunk, j, h);
 #pragma GCC unroll 16
             for (int r = 0; r < ROWS * PARTS; r++)
@@ -142,10 +130,11 @@ void all_rows(const Weights& a, int begin, int end, const float* x, size_t x_str
 
 template <int BITS>
 void quantized(const Weights& a, int begin, int end, const QuantRows* quant, int rows, const Target& to) {
+  const bool tiles = rows * quant->parts >= TILED_LINES;
   if (quant->parts == 2)
-    all_rows<BITS, 2>(a, begin, end, nullptr, 0, quant, rows, to);
+    tiles ? tiled<BITS, 2>(a, begin, end, *quant, rows, to) : all_rows<BITS, 2>(a, begin, end, nullptr, 0, quant, rows, to);
   else
-    all_rows<BITS, 1>(a, begin, end, nullptr, 0, quant, rows, to);
+    tiles ? tiled<BITS, 1>(a, begin, end, *quant, rows, to) : all_rows<BITS, 1>(a, begin, end, nullptr, 0, quant, rows, to);
 }
 
 void multiply(const Weights& a, int begin, int end, const float* x, size_t x_stride, const QuantRows* quant, int rows,

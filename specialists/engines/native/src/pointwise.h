@@ -160,5 +160,15 @@ Peak peak(const float* x, int count) {
   return found;
 }
 
+uint32_t read(const uint8_t* from, size_t bytes) {
+  Words sums[4] = {};
+  for (size_t i = 0; i < bytes; i += sizeof sums) {
+    __builtin_prefetch(from + i + 1024);
+    for (size_t v = 0; v < 4; v++) sums[v] ^= load<Words>(from + i + v * sizeof(Words));
+  }
+  const Words all = sums[0] ^ sums[1] ^ sums[2] ^ sums[3];
+  return uint32_t(total((Ints)all));
+}
+
 }  // namespace
 }  // namespace ph

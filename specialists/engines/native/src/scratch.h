@@ -26,6 +26,7 @@ struct QuantMemory {
   Array<int32_t> sums;
   Array<float> scales;
   void hold(int rows, int parts, int columns, int group) {
+    rows += 16;  // tiles read whole, beyond the last row
     const size_t padded = round_up(size_t(columns), size_t(group)), groups = padded / size_t(group);
     codes = Array<int8_t>(size_t(rows) * size_t(parts) * padded);
     sums = Array<int32_t>(size_t(rows) * size_t(parts) * groups);

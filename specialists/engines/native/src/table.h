@@ -4,5 +4,5 @@
 
 namespace ph {
 extern const Kernels PH_TABLE;
-const Kernels PH_TABLE = {PH_NAME, multiply, quantize, normalize, gate, attend, dot, add_scaled, peak};
+const Kernels PH_TABLE = {PH_NAME, multiply, quantize, normalize, gate, attend, dot, add_scaled, peak, read};
 }  // namespace ph

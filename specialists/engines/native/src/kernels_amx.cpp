@@ -1,0 +1,3 @@
+#define PH_NAME "amx"
+#define PH_TABLE kernels_amx
+#include "table.h"
