@@ -128,9 +128,10 @@ def section(seeds: Sequence[int], seed: int) -> Section:
     return Section(
         "Six families of localizers",
         "AUC of the planted neuron (layer 2), head-to-MLP edge, or held-out accuracy of the probe, over "
-        f"{FACTS} facts and {len(seeds)} models. Shuffled: the answer of another fact, drawn labels, or a "
-        "control "
-        "task. Empty model: the same places in a model with nothing wired.",
+        f"{FACTS} facts and {len(seeds)} models. Shuffled: the answers of two "
+        "other facts, drawn labels, a control task, or a corrupt prompt that says the same. Empty model: the "
+        "same "
+        "places in a model with nothing wired.",
         header,
         tuple(rows),
         tuple(goals),
