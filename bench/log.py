@@ -281,9 +281,9 @@ def _write_page(path: Path, runs: list[Run], flush: float, count: int) -> None:
         f"{IN_FLIGHT} decisions under way at once (fewer share a flush if fewer are: see the last row), "
         "written by one process while another lists; each decision is two rows, both on disk before it "
         f"counts. One flush to this disk took {flush:.2f} ms in the middle, and the machine's load was "
-        f"{load:.1f} on {cores()} cores (this one at niceness {os.nice(0)}): above that number, other programs "
-        "slowed this one, and the "
-        "processor time (CPU each) is the figure to trust: one core is all that writes can use.",
+        f"{load:.1f} on {cores()} cores (this program at niceness {os.nice(0)}): above that number, other "
+        "programs slowed this one, and the processor time (CPU each) is the figure to trust: one core is all "
+        "that writes can use.",
         table(("", ""), facts(f"pilothouse bench log --decisions {count}", 0)),
         "## Targets",
         table(("target", "asked", "measured", ""), goals),
