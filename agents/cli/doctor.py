@@ -57,6 +57,7 @@ def examine(family: str | None) -> Iterator[Finding]:
     for name, look in (("settings", _settings), ("log", _log), ("threads", _threads)):
         yield from _guarded(name, look)
     yield from _guarded("family", lambda: _family(family))
+    yield from _guarded("engine", lambda: _engine(family))
     yield from _guarded("device", _device)
 
 
@@ -146,6 +147,15 @@ def _family(name: str | None) -> Iterator[Finding]:
     size = sum(path.stat().st_size for path in opened.folder.rglob("*") if path.is_file())
     parts = f"{len(opened.cards)} specialists, {size / 1e6:.1f} MB, every file as made"
     yield Finding("family", "ok", f"{opened.name} at {opened.folder}: {parts}")
+
+
+def _engine(name: str | None) -> Iterator[Finding]:
+    from ...specialists.engines.choose import described
+    from ...specialists.family import Family
+
+    settings = console.settings_with()
+    native, text = described(Family.open(name or settings.family), settings.device)
+    yield Finding("engine", "ok" if native else "note", text)
 
 
 def _device() -> Iterator[Finding]:
