@@ -74,7 +74,8 @@ def apgr_resampled(score: Any, weak: Any, strong: Any, draws: Array) -> Array:
     for row in range(counts.shape[0]):
         quality[row] = np.interp(cuts * total[row, 0], np.r_[0, size[row]], np.r_[0, gained[row]])
     area = np.trapezoid(quality, cuts, axis=1)
-    found: Array = area / gained[:, -1]
+    with np.errstate(divide="ignore", invalid="ignore"):  # a resample in which both models are equally good
+        found: Array = area / gained[:, -1]
     return found
 
 

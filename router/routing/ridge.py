@@ -63,7 +63,7 @@ def fit_ridge(x: Tensor, y: Tensor, share: Sequence[int] | None = None) -> Ridge
 
 def chunks(x: Tensor, size: int = _CHUNK) -> tuple[Tensor, ...]:
     """Pieces of at most `size` rows."""
-    return torch.split(x, size)  # type: ignore[no-untyped-call,no-any-return]
+    return torch.split(x, size)
 
 
 def _masks(y: Tensor) -> Iterator[tuple[Tensor, Tensor]]:

@@ -6,6 +6,7 @@ import csv
 import gzip
 import io
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -26,10 +27,12 @@ from pilothouse.store.errors import NotFoundError
 
 
 def small() -> pool.Pool:
-    """Two models of a planted pool, complete labels."""
+    """Two models of a planted pool, complete labels; the second is at least as good on every prompt."""
     made = pool.pool(300, 0, models=2, width=16)
-    table = made.table.take(torch.nonzero(made.table.labelled.all(1))[:, 0])
-    return pool.Pool(table, made.seen.take(torch.nonzero(made.table.labelled.all(1))[:, 0]), made.p)
+    rows = torch.nonzero(made.table.labelled.all(1))[:, 0]
+    table = made.table.take(rows)
+    both = torch.stack([table.quality.amin(1), table.quality.amax(1)], 1)
+    return pool.Pool(replace(table, quality=both), made.seen.take(rows), made.p[rows])
 
 
 def test_draws_share_no_row_and_no_group() -> None:
