@@ -136,7 +136,7 @@ def test_what_if_and_diff_by_form(page: Any, site: str) -> None:
     page.get_by_role("button", name="Decide again").click()
     page.wait_for_url("**threshold=0.95*")
     assert "would have gone elsewhere" in page.locator(".tiles").inner_text()
-    page.locator("a.open").first.click()
+    page.locator("table a.open").last.click()  # not the newest, which is compared with
     page.get_by_role("link", name="Compare").click()
     page.fill("input[name=right]", "last")
     page.get_by_role("button", name="Compare").click()
