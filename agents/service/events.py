@@ -103,5 +103,5 @@ class EventStream(Response):
         } | ({"usage": None} if self._usage else {})
 
     async def _event(self, send: Send, body: dict[str, Any]) -> None:
-        data = f"data: {json_text(body)}\n\n".encode("utf-8", "backslashreplace")
+        data = f"data: {json_text(body)}\n\n".encode()
         await send({"type": "http.response.body", "body": data, "more_body": True})

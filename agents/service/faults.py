@@ -29,7 +29,7 @@ class Json(JSONResponse):
 
     def render(self, content: Any) -> bytes:
         """Return the body."""
-        return json_text(content).encode("ascii", "backslashreplace") if content is not None else b""
+        return json_text(content).encode("utf-8") if content is not None else b""
 
 
 class Refusal(HTTPException):

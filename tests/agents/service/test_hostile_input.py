@@ -9,6 +9,7 @@ from running_service import Serve, Service
 from typer.testing import CliRunner
 
 from pilothouse.agents.cli.serve import app as serve_command
+from pilothouse.agents.service.faults import Json
 from pilothouse.bench.fuzz import Fuzzer
 from pilothouse.store.audit import Audit
 
@@ -40,6 +41,11 @@ def test_the_fuzzer_notices(service: Service) -> None:
     fuzzer = Fuzzer(service.url)
     fuzzer._send("GET", "/v1/models")
     assert [fault.split(":")[1] for fault in fuzzer.faults] == [" status 503"]
+
+
+def test_any_text_is_valid_json() -> None:
+    for text in ("é — 日本 😀", "\ud800", "\u2028\x1b\0", 'a"b\\c'):
+        assert json.loads(Json({"text": text}).body) == {"text": text}
 
 
 def test_errors_quote_no_values(service: Service) -> None:
