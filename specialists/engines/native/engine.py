@@ -38,6 +38,9 @@ from .weights import Precision
 
 # Prefills that callers hold and prompts that are kept lie beside what requests reserve.
 SLACK = 64 << 20
+# A step over so few bytes of weights is too short to share: a second thread that loses its processor to
+# somebody else holds up every one of its forty meetings.
+SMALL = 32 << 20
 
 
 class NativeEngine:
@@ -55,9 +58,10 @@ class NativeEngine:
         bits: int | Precision | None = None,
         kernels: str = "auto",
     ) -> None:
-        """Load the family's trunk; specialists are loaded when first used. `threads` None: as many as the
-        process may use. `bits` rounds the weights of linear maps, all alike or each as a function of its name
-        says.
+        """Load the family's trunk; specialists are loaded when first used.
+
+        `threads` None: as many as the process may use, but one for a small trunk. `bits` rounds the weights
+        of linear maps, all alike or each as a function of its name says.
 
         Raises:
             IntegrityError: a file of the family is not the one that was made (skipped with `verify=False`).
@@ -69,6 +73,8 @@ class NativeEngine:
             family.verify()
         self.family, self.capacity = family, capacity or Capacity()
         self.codec = ChatCodec.load(family.trunk_folder)
+        if threads is None and _size(family.trunk_folder) < SMALL:
+            threads = 1
         self.runtime = Context(threads, kernels)
         self._precision = _precision(bits)
         self._batch = NativeBatch(self.codec, self._load(family.trunk_folder), self.capacity)
@@ -353,6 +359,10 @@ class NativeEngine:
         if held is None or not alike:
             return model.sequence()
         return _fork(held, len(prefill.tokens) - (not self.codec.invocation))
+
+
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.glob("*.safetensors"))
 
 
 def _fork(sequence: Cached, tokens: int) -> Cached:

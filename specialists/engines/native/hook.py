@@ -11,8 +11,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from setuptools.command.bdist_wheel import bdist_wheel
-from setuptools.command.build_py import build_py
+from setuptools.command.bdist_wheel import bdist_wheel  # type: ignore[import-untyped]
+from setuptools.command.build_py import build_py  # type: ignore[import-untyped]
 
 HERE = Path(__file__).resolve().parent
 PACKAGE = "pilothouse.specialists.engines.native"
@@ -27,7 +27,7 @@ def _build() -> Any:
     return module
 
 
-class BuildPy(build_py):
+class BuildPy(build_py):  # type: ignore[misc]
     """`build_py`, and then the library beside the package; an editable install keeps it in the checkout."""
 
     def run(self) -> None:
@@ -46,7 +46,7 @@ class BuildPy(build_py):
             print(f"the native engine is left out: {error}", file=sys.stderr)
 
 
-class Wheel(bdist_wheel):
+class Wheel(bdist_wheel):  # type: ignore[misc]
     """A wheel that names its platform if it holds the library; any Python 3 can load that."""
 
     def finalize_options(self) -> None:
