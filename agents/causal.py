@@ -74,7 +74,7 @@ def read_page(log: object, name: str) -> Page:
 def explain(page: Page, ship: Ship | None) -> Why:
     """The page; with a ship, also the effect of the top features on every routed part.
 
-    Raises UsageError when the texts are gone, or the family has no probes, dictionaries or torch engine.
+    Raises UsageError when the texts are gone, or the family has no probes, dictionaries or trunk here.
     """
     if ship is None:
         return Why(page=page)
@@ -127,9 +127,14 @@ def _bench(ship: Ship) -> _Bench:
 
     if ship.scout is None or ship.policy is None or not ship.scout.saes:
         raise UsageError("--causal needs a family with probes and sparse autoencoders; this one has none")
-    if not isinstance(ship.engine, TorchEngine):
-        raise UsageError("--causal needs the torch engine, which can be steered while it reads")
-    return _Bench(ship, ship.engine, ship.scout.saes)
+    engine = ship.engine
+    if not isinstance(engine, TorchEngine):
+        # The experiment holds features at zero inside the scout's own pass, whichever engine answers.
+        family = getattr(engine, "family", None)
+        if family is None:
+            raise UsageError("--causal needs the scout's weights, which this engine does not have here")
+        engine = TorchEngine(family, "cpu", verify=False)
+    return _Bench(ship, engine, ship.scout.saes)
 
 
 def _turns(page: Page, part: Part, bench: _Bench) -> tuple[Turns, str]:

@@ -47,9 +47,9 @@ def open_ship(
         owned.append(log)
     opened = family if isinstance(family, Family) else Family.open(family)
     if engine is None:
-        from ..specialists.engines.torch import TorchEngine
+        from ..specialists.engines.choose import open_engine
 
-        engine = TorchEngine(opened, device, cores)
+        engine = open_engine(opened, "auto", device, cores)
         owned.append(engine)
     from .refits import in_force
 
