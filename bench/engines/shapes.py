@@ -46,7 +46,9 @@ def make_folder(shape: Shape, folder: Path, seed: int) -> int:
 
     torch.manual_seed(seed)
     with torch.device("meta"):
-        blank = Qwen2ForCausalLM(Qwen2Config(**shape.config, bos_token_id=1, eos_token_id=2, pad_token_id=0))
+        blank: Any = Qwen2ForCausalLM(
+            Qwen2Config(**shape.config, bos_token_id=1, eos_token_id=2, pad_token_id=0)
+        )
     model: Any = blank.to(torch.bfloat16).to_empty(device="cpu")
     draw = torch.Generator().manual_seed(seed)
     for name, parameter in model.named_parameters():
