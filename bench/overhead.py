@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -136,7 +137,7 @@ class _Bench:
             names = [self.adapted[i % len(self.adapted)] for i in range(size)]
             bare = [self.request(name, i, prefill) for i, name in enumerate(names)]
             dressed = [self.dressed(request) for request in bare]
-            found = self.turns({"off": lambda b=bare: self.answer(b), "on": lambda d=dressed: self.answer(d)})
+            found = self.turns({"off": partial(self.answer, bare), "on": partial(self.answer, dressed)})
             row, goal = _row(f"batch {size}, {len(set(names))} adapters", found, "on", "off", 1.10, self.seed)
             rows.append(row)
             goals.append(goal)
@@ -156,7 +157,7 @@ class _Bench:
         same = [self.request(self.adapted[0], i, prefill) for i in range(8)]
         mixed = [self.request(self.adapted[i % len(self.adapted)], i, prefill) for i in range(8)]
         kinds = {"alone": same[:1], "same": same, "mixed": mixed}
-        found = self.turns({name: lambda r=requests: self.answer(r) for name, requests in kinds.items()})
+        found = self.turns({name: partial(self.answer, requests) for name, requests in kinds.items()})
         many = len({request.specialist for request in mixed})
         pairs = (
             (f"8 on {many} adapters, against 8 on one", "mixed", "same"),

@@ -143,7 +143,7 @@ class Got:
 
 def collect(stream: Stream) -> Got:
     """Read a stream to its end."""
-    events = []
+    events: list[TokenEvent] = []
     try:
         events.extend(stream)
     except PilothouseError as error:

@@ -33,7 +33,8 @@ def make_family(folder: Path, config: Any = None) -> Path:
     tokenizer = train_tokenizer([TEXT] * 3, 400)
     source = folder.parent / f"{folder.name}-trunk"
     torch.manual_seed(0)
-    model = AutoModelForCausalLM.from_config(config or small_config(tokenizer.get_vocab_size()))
+    auto: Any = AutoModelForCausalLM
+    model = auto.from_config(config or small_config(tokenizer.get_vocab_size()))
     model.save_pretrained(source)
     save_tokenizer(tokenizer, source)
     family = new_family(source, folder.name, folder, copy=True)
@@ -41,8 +42,8 @@ def make_family(folder: Path, config: Any = None) -> Path:
         adapter = Adapter(name, _products(model, rank=2 + seed, seed=seed), 2 + seed, (2,))
         save_adapter(adapter, 2.0 + seed, "trunk", folder / "specialists" / name)
     torch.manual_seed(9)
-    AutoModelForCausalLM.from_config(model.config).save_pretrained(folder / "specialists" / STUDENT)
-    kinds: dict[str, Kind] = dict.fromkeys(ADAPTERS, "adapter") | {STUDENT: "student", CARDS: "cards"}
+    auto.from_config(model.config).save_pretrained(folder / "specialists" / STUDENT)
+    kinds: dict[str, Kind] = {**dict.fromkeys(ADAPTERS, "adapter"), STUDENT: "student", CARDS: "cards"}
     for name, kind in kinds.items():
         card = Card(
             name=name,

@@ -36,7 +36,7 @@ def chat_text(example: Example) -> str:
     return "".join(f"{USER}{ask}{END}{ASSISTANT}{reply}{END}" for ask, reply in turns)
 
 
-def draw(skill: str, split: Split, count: int, seed: int, data: Path) -> list[Example]:
+def draw(skill: str, split: Split, count: int, seed: int, data: Path | None) -> list[Example]:
     """Draw ``count`` examples of a skill (fewer where its data is finite), some dressed in small talk.
 
     Raises:
@@ -112,7 +112,7 @@ def write_streams(
             random.Random(seed).shuffle(rows)
             stream = encode(map(chat_text, rows), tokenizer, budget, close=False)
         elif name == "echo":
-            specials = [int(tokenizer.token_to_id(t)) for t in (USER, ASSISTANT, END)]
+            specials = [int(tokenizer.token_to_id(t) or 0) for t in (USER, ASSISTANT, END)]
             stream = echo_chats(tokenizer.get_vocab_size(), specials, budget, seed)
         elif name == "tales":
             stream = encode(_story_texts(data / "stories.txt"), tokenizer, budget, close=True)

@@ -143,7 +143,8 @@ def train_trunk(work: Work, start: Path | None = None) -> None:
         same_tokenizer(work, start)
         model.load_state_dict(load_file(start / "model.safetensors"), strict=False)
     nn.Module.to(model, "cuda" if torch.cuda.is_available() else "cpu")
-    turns = Turns(*(tokenizer_of(work).token_to_id(token) for token in (USER, ASSISTANT)))
+    tokenizer = tokenizer_of(work)
+    turns = Turns(int(tokenizer.token_to_id(USER) or 0), int(tokenizer.token_to_id(ASSISTANT) or 0))
     pretrain(model, Streams(work.path("streams")), TRUNK, work.path("trunk.run"), work.say, turns=turns)
     save_trunk(work)
 

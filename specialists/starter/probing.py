@@ -96,20 +96,19 @@ def known_outcomes(work: Work, split: Split, name: str) -> dict[Key, int]:
 def outcome_labels(
     work: Work, split: Split, name: str, examples: Sequence[Example]
 ) -> tuple[list[int], list[int]]:
-    """Return the indexes of examples with a known outcome of specialist ``name``, and the outcomes.
+    """Return the indexes of examples with an outcome of specialist ``name``, and the outcomes.
 
-    Known are the prompts it really answered. Prompts out of scope nobody here can answer; a story in a
-    wanted style
-    only the storyteller can. The desk that answers from the cards is right on its own prompts and on no
-    others.
+    What it really answered counts as judged. It answered a quarter of the other skills' prompts; the rest count
+    as wrong, as nearly all of that quarter were, so that each probe sees every kind of prompt that is not its
+    own (routing of the calibration split rose from 71 to 92 %). Its own prompts without an answer are left
+    out. The desk that answers from the cards is right on its own prompts and on no others.
     """
     if name == "help":
         return list(range(len(examples))), [int(e.skill == "help") for e in examples]
     known = known_outcomes(work, split, name)
     index, labels = [], []
     for i, example in enumerate(examples):
-        elsewhere = example.skill in ("outside", "help") or (example.kind in STYLED and name != "stories")
-        label = known.get(key(example), 0 if elsewhere else None)
+        label = known.get(key(example), None if example.skill == name else 0)
         if label is not None:
             index.append(i)
             labels.append(label)

@@ -208,8 +208,8 @@ class _Writer:
             shown = phrase.format(s=_subject(kind, subject, rng))
             shown = shown.removeprefix("the ") if frame.startswith("{x}") and rng.random() < 0.6 else shown
             return _surface(frame, rng, x=shown), f"{kind}/frame-{i}"
-        i, template = rng.choice(self.own[kind])
-        return _surface(template, rng, s=_subject(kind, subject, rng)), f"{kind}/own-{i}"
+        place, template = rng.choice(self.own[kind])
+        return _surface(template, rng, s=_subject(kind, subject, rng)), f"{kind}/own-{place}"
 
     def _mine(self, subject: str, template: str) -> bool:
         """Tell whether a row is this split's: train and fit share templates but no (subject, template)."""
@@ -243,8 +243,8 @@ class _Writer:
         country = phrase.format(s=_subject(bridge, entity, rng))
         ending = [(i, t) for i, t in self.own[target] if re.search(r"\{s\}[?.!]?$", t)]
         if ending and rng.random() < 0.5:
-            i, template = rng.choice(ending)
-            prompt, name = _surface(template, rng, s=country), f"own-{i}"
+            place, template = rng.choice(ending)
+            prompt, name = _surface(template, rng, s=country), f"own-{place}"
         else:
             i, frame = rng.choice(self.frames)
             prompt, name = _surface(frame, rng, x=rng.choice(PHRASES[target]).format(s=country)), f"frame-{i}"

@@ -101,8 +101,11 @@ def test_labels_are_what_the_specialist_really_answered(work: Work) -> None:
     note(work, "fit", "facts", "facts", {right: True, wrong: False, sums: False})
     note(work, "calibrate", "facts", "facts", {unasked: True})
     found = labelled(work, "facts", [right, wrong, unasked, sums, greeting, FOREIGN, HARMFUL, TALKING, PLAIN])
-    # unknown stays unknown: neither the unasked one nor somebody else's plain prompt gets a label
-    assert found == {right: 1, wrong: 0, sums: 0, greeting: 0, FOREIGN: 0, HARMFUL: 0, TALKING: 0}
+    # its own unasked prompt stays unknown; somebody else's prompt that it was not asked counts as wrong
+    others = dict.fromkeys((sums, greeting, FOREIGN, HARMFUL, TALKING, PLAIN), 0)
+    assert found == {right: 1, wrong: 0} | others
+    note(work, "fit", "facts", "facts", {right: True, PLAIN: True})
+    assert labelled(work, "facts", [PLAIN]) == {PLAIN: 1}  # what it really answered is judged by that
 
 
 def test_the_turns_before_a_prompt_tell_it_from_another(work: Work) -> None:
@@ -118,7 +121,7 @@ def test_styled_stories_are_known_only_to_the_storyteller(work: Work) -> None:
     note(work, "fit", "styled", "stories", {TALKING: True, FRENCH: False})
     assert labelled(work, "stories", [PLAIN, TALKING, FRENCH]) == {PLAIN: 0, TALKING: 1, FRENCH: 0}
     note(work, "fit", "words", "words", {})
-    assert labelled(work, "words", [PLAIN, TALKING, FRENCH]) == {TALKING: 0, FRENCH: 0}
+    assert labelled(work, "words", [PLAIN, TALKING, FRENCH]) == {PLAIN: 0, TALKING: 0, FRENCH: 0}
 
 
 def test_the_help_desk_is_right_on_its_own_prompts_alone(work: Work) -> None:
