@@ -98,10 +98,12 @@ def outcome_labels(
 ) -> tuple[list[int], list[int]]:
     """Return the indexes of examples with an outcome of specialist ``name``, and the outcomes.
 
-    What it really answered counts as judged. It answered a quarter of the other skills' prompts; the rest count
-    as wrong, as nearly all of that quarter were, so that each probe sees every kind of prompt that is not its
-    own (routing of the calibration split rose from 71 to 92 %). Its own prompts without an answer are left
-    out. The desk that answers from the cards is right on its own prompts and on no others.
+    What it really answered counts as judged: all its own prompts, and a quarter of the other skills'. The
+    rest of those count as wrong. That is a choice for the owner of a skill, and no measurement: adapters over
+    a trunk that knows every skill are right on 0 to 60 % of the others' prompts they answer. With outcomes
+    alone 71 % of the calibration split went to its owner, so 92 %; P(correct) of everybody else is too low.
+    Its own prompts without an answer are left out. The desk that answers from the cards is right on its own
+    prompts and on no others.
     """
     if name == "help":
         return list(range(len(examples))), [int(e.skill == "help") for e in examples]
