@@ -17,14 +17,16 @@ from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
 from ..store.hashes import digest
 from ..store.ledger import Ledger
 from ..store.records import Candidate, Decision, Generation, Message, Part, Reading, Request, Timings
-from .page import Goal, Report, Section
+
+if TYPE_CHECKING:
+    from .page import Report
 
 LIMIT_MS = 150.0
 NAMES = ("arithmetic", "facts", "translate", "emotion", "screening", "words", "stories")
@@ -185,6 +187,7 @@ def kinds(count: int) -> dict[str, Query]:
 def measure(log: Path, count: int, samples: int, seed: int, made: float) -> Report:
     """Ask for pages of every kind, in turn, and write down how long each took."""
     from .circumstances import cores, facts
+    from .page import Goal, Report, Section
 
     times: dict[str, list[Spent]] = {name: [] for name in kinds(count)}
     rng = random.Random(seed + 1)

@@ -132,7 +132,7 @@ def test_site_vector_equals_solo_in_a_padded_world() -> None:
     [
         ((), ("last",), "at least one"),
         ((1,), (), "at least one"),
-        ((1,), ("mean",), "mean"),
+        ((1,), ("median",), "median"),
         ((1, 1), ("last",), "twice"),
     ],
 )

@@ -109,7 +109,9 @@ def test_hostile_names_find_nothing_and_break_nothing(url: str, ask: Ask) -> Non
         assert [row.id for row in audit.summaries(Filter(thread="nul \x00 '; DROP TABLE events; --"))] == [
             bad
         ]
-        for words in ("\x00", "' & !y", "a:* | b", "\\", "'", "<->"):
+        with pytest.raises(errors.UsageError, match="empty"):
+            audit.summaries(Filter(text="\x00"))
+        for words in ("' & !y", "a:* | b", "\\", "'", "<->"):
             assert audit.summaries(Filter(text=words)) == []
         with pytest.raises(errors.NotFoundError):
             audit.page("\x00\x00\x00\x00")

@@ -126,7 +126,8 @@ def test_lone_surrogates_are_written_out() -> None:
 
 def test_a_seal_covers_the_row_before() -> None:
     columns = ("sequence", "kind", "record_id", "thread_id", "created_at", "status", "specialists", "payload")
-    row = dict.fromkeys(columns, "x")
+    row = {**dict.fromkeys(columns, "x"), "sequence": 1}
     assert seal("0" * 64, row) != seal("1" * 64, row)
     for name in columns:
-        assert seal("0" * 64, {**row, name: "y"}) != seal("0" * 64, row)
+        other = {**row, name: 2 if name == "sequence" else "y"}
+        assert seal("0" * 64, other) != seal("0" * 64, row)

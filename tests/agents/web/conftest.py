@@ -40,6 +40,12 @@ def client(ledger: Ledger) -> TestClient:
     return local(application(ledger))
 
 
+@pytest.fixture
+def neighbour() -> Callable[[object], TestClient]:
+    """Open a client of an application on the same machine."""
+    return local
+
+
 def local(app: object) -> TestClient:
     """A client on the same machine, which asks for pages."""
     made = TestClient(app, base_url="http://127.0.0.1", client=("127.0.0.1", 50000))  # type: ignore[arg-type]

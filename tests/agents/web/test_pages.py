@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+from collections.abc import Callable
 from html.parser import HTMLParser
 
 import pytest
@@ -311,9 +312,7 @@ def test_nobody_elsewhere_can_run_a_replay(client: TestClient, headers: dict[str
         assert client.get(path).status_code in (404, 405)
 
 
-def test_replay_over_http(tiny: object, home: object) -> None:
-    from conftest import local
-
+def test_replay_over_http(tiny: object, home: object, neighbour: Callable[[object], TestClient]) -> None:
     from pilothouse.agents.pilot import Pilot
     from pilothouse.agents.service.app import create_app
 
@@ -321,7 +320,7 @@ def test_replay_over_http(tiny: object, home: object) -> None:
         record_id = pilot.ask("What is 3 + 4?", max_tokens=2).record_id
         app = create_app(pilot)
         app.state.desk.state = "ready"
-        client = local(app)
+        client = neighbour(app)
         for path in (f"/audit/records/{record_id}/replay", f"/v1/records/{record_id}/replay"):
             answer = client.post(path, json={}, headers={"origin": "http://127.0.0.1"})
             assert answer.status_code == 200, answer.text
