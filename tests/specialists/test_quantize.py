@@ -32,7 +32,7 @@ def test_error_and_size_are_those_of_the_bits(
             assert torch.equal(weight, back[name])
             continue
         step = weight.view(weight.shape[0], -1, 16).abs().amax(2) / (2 ** (bits - 1) - 1)
-        assert ((weight - back[name]).abs() <= 0.5001 * step.repeat_interleave(16, 1)).all()
+        assert ((weight - back[name]).abs() <= 0.5003 * step.repeat_interleave(16, 1)).all()
 
 
 def test_int8_models_answer_alike_and_int4_less_so(tiny_folder: Path, tmp_path: Path) -> None:
@@ -89,8 +89,8 @@ def test_damage_names_the_file(tiny_folder: Path, tmp_path: Path) -> None:
 
 
 def test_wrong_requests_are_refused(tiny_folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="bits 3"):
-        quantize_folder(tiny_folder, tmp_path, 3)
+    with pytest.raises(ValueError, match="bits 5"):
+        quantize_folder(tiny_folder, tmp_path, 5)
     quantize_folder(tiny_folder, tmp_path / "q")
     with pytest.raises(WeightsError, match="quantized already"):
         quantize_folder(tmp_path / "q", tmp_path / "qq")

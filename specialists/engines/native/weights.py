@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import torch
 from torch import Tensor
 
-from ....kernels.quant import BITS, quantize
+from ....kernels.quant import quantize
 from ...weights import QUANTIZATION, read_json, read_model_tensors
 from . import library as lib
 
@@ -73,16 +73,13 @@ def _codes(folder: Path) -> Mapping[str, Stored]:
     """
     from safetensors.torch import load_file
 
-    from ....kernels.quant import unpack4
+    from ...improve.quantize import stored_codes
     from ...weights import SINGLE
 
-    head: Any = read_json(folder / QUANTIZATION)
-    bits, group = head.get("bits"), head.get("group")
-    if bits not in BITS or group not in GROUPS or not isinstance(head.get("weights"), dict):
-        return {}
-    tensors, found = load_file(folder / SINGLE), {}
-    for name, shape in head["weights"].items():
-        raw = tensors[f"{name}.codes"]
-        codes = unpack4(raw, shape[1]) if bits == 4 else raw
-        found[name] = Stored(bits, codes.contiguous(), tensors[f"{name}.scales"].float().contiguous(), group)
-    return found
+    path = folder / SINGLE
+    found = stored_codes(load_file(path), read_json(folder / QUANTIZATION), path)
+    return {
+        name: Stored(q.bits, q.codes.contiguous(), q.scales.contiguous(), q.group)
+        for name, q in found.items()
+        if q.group in GROUPS
+    }
