@@ -4,35 +4,40 @@ labels.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 from ...specialists.family import Family
 from ..circumstances import facts
-from ..page import Report, Section
+from ..page import Report
+from ..resume import Part, digest, run_parts
 from . import loaders, recipes, trunk
 
 SEEDS = 3
+MEASURED = ("router/features", "bench/features", "kernels")
 ABOUT = (
     "Trainers on data whose dictionary is known, loaders on files written in every layout, and the "
-    "dictionary "
-    "that "
-    "ships with the family inside its trunk. Controls: one step of training, an untrained trunk, swapped "
-    "labels."
+    "dictionary that ships with the family inside its trunk. Controls: one step of training, an untrained "
+    "trunk, swapped labels."
 )
 
 
 def run(
-    family: str, out: Path, seed: int, quick: bool, say: Callable[[str], None] = lambda line: None
+    family: str,
+    out: Path,
+    seed: int,
+    quick: bool,
+    say: Callable[[str], None] = lambda line: None,
+    fresh: bool = False,
 ) -> Report:
-    """Run every section and write `features.md` into `out`. `quick`: one seed and a tenth of the steps."""
+    """Run every section that `out` does not hold yet and write `features.md` and `features.json`. `quick`:
+    one seed and a tenth of the steps. `fresh`: measure all again.
+    """
     seeds = [seed] if quick else [seed + i for i in range(SEEDS)]
     share = 0.1 if quick else 1.0
     opened = Family.open(family)
-    parts: list[tuple[str, Callable[[], Section]]] = [
-        ("recovery", lambda: recipes.recovery_section(seeds, seed, share)),
+    parts: list[Part] = [
+        ("planted dictionaries", lambda: recipes.recovery_section(seeds, seed, share)),
         ("dead latents", lambda: recipes.dead_section(seeds, seed, share)),
         ("hierarchy", lambda: recipes.hierarchy_section(seeds, seed, share)),
         ("loaders", lambda: loaders.section(seed)),
@@ -41,13 +46,5 @@ def run(
     ]
     command = f"pilothouse bench features --seed {seed}{' --quick' if quick else ''}"
     report = Report("Features: training, loading, judging dictionaries", ABOUT, facts(command, seed))
-    out.mkdir(parents=True, exist_ok=True)
-    for name, part in parts:
-        start = time.monotonic()
-        found = part()
-        say(f"{name}: {time.monotonic() - start:.0f} s")
-        report = replace(report, sections=(*report.sections, found))
-        # what was measured stays, should the run be stopped
-        (out / "features.md").write_text(report.markdown(), encoding="utf-8")
-    say(f"wrote {out / 'features.md'}")
-    return report
+    stamp = f"{command} {opened.trunk_fingerprint[:12]} {digest(MEASURED)}"
+    return run_parts(report, out / "features.md", parts, stamp, say, fresh)
