@@ -1,0 +1,1 @@
+"""Which layers suffer most from few bits: NSDS from weights alone, and the scores it is compared with."""
