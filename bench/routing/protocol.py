@@ -43,6 +43,7 @@ class Board:
     scores: dict[str, list[tuple[Array, Array]]] = field(default_factory=dict)  # (rows, score)
     errors: dict[str, list[float]] = field(default_factory=dict)
     seconds: dict[str, list[float]] = field(default_factory=dict)
+    kept: dict[tuple[str, int | None], Array] = field(default_factory=dict)
 
     @classmethod
     def of(cls, table: Table, seed: int) -> Board:
@@ -51,22 +52,31 @@ class Board:
 
     def add(self, name: str, rows: Tensor, score: Tensor | Array) -> None:
         """Note the predicted gain of rows."""
+        self.kept.clear()
         self.scores.setdefault(name, []).append((rows.numpy(), np.asarray(score, dtype=np.float64)))
 
-    def _each(self, name: str, how: Callable[[Array, Array, Array, Array], Array]) -> Array:
-        """Mean over the draws of a figure by resample."""
+    def _each(
+        self, name: str, how: Callable[[Array, Array, Array, Array], Array], most: int | None = None
+    ) -> Array:
+        """Mean over the draws (the first `most`) of a figure by resample."""
         weak, strong = self.table.quality.double().numpy().T
-        found = [how(score, weak[rows], strong[rows], rows) for rows, score in self.scores[name]]
+        found = [how(score, weak[rows], strong[rows], rows) for rows, score in self.scores[name][:most]]
         mean: Array = np.mean(found, axis=0)
         return mean
 
-    def samples(self, name: str) -> Array:
+    def samples(self, name: str, most: int | None = None) -> Array:
         """APGR by resample, the mean over draws [R]."""
-        return self._each(name, lambda s, w, b, rows: worth.apgr_resampled(s, w, b, self.weights[:, rows]))
+        if (name, most) not in self.kept:
+            self.kept[name, most] = self._each(
+                name, lambda s, w, b, rows: worth.apgr_resampled(s, w, b, self.weights[:, rows]), most
+            )
+        return self.kept[name, most]
 
-    def value(self, name: str) -> worth.Pair:
+    def value(self, name: str, most: int | None = None) -> worth.Pair:
         """APGR and CPT by the field's recipe, means over draws."""
-        figures = self._each(name, lambda s, w, b, rows: np.array([*vars(worth.pair(s, w, b)).values()]))
+        figures = self._each(
+            name, lambda s, w, b, rows: np.array([*vars(worth.pair(s, w, b)).values()]), most
+        )
         return worth.Pair(*figures.tolist())
 
     def spread(self, name: str) -> float:
@@ -81,9 +91,10 @@ class Board:
         return Estimate(self.value(name).apgr, low, high, len(self.scores[name][0][0]))
 
     def difference(self, one: str, other: str) -> Estimate:
-        """APGR of one - other, paired."""
-        low, high = worth.interval(self.samples(one) - self.samples(other))
-        value = self.value(one).apgr - self.value(other).apgr
+        """APGR of one - other, paired, on the draws that both were fitted on."""
+        most = min(len(self.scores[one]), len(self.scores[other]))
+        low, high = worth.interval(self.samples(one, most) - self.samples(other, most))
+        value = self.value(one, most).apgr - self.value(other, most).apgr
         return Estimate(value, low, high, len(self.scores[one][0][0]))
 
 
@@ -192,8 +203,10 @@ def rows_of(board: Board) -> list[tuple[str, ...]]:
         pair = board.value(name)
         cpt = " / ".join(f"{100 * c:.1f}" for c in (pair.cpt20, pair.cpt50, pair.cpt80))
         worst = f"{np.mean(board.errors[name]):.3f}" if name in board.errors else "–"
-        found.append((name, cell(board.estimate(name), ""), f"{board.spread(name):.3f}", cpt, worst))
+        count = len(board.scores[name])
+        spread = f"{board.spread(name):.3f} / {count}"
+        found.append((name, cell(board.estimate(name), ""), spread, cpt, worst))
     return found
 
 
-HEADER = ("router", "APGR [95 % over prompts]", "sd over draws", "CPT20 / 50 / 80, % strong", "worst ECE")
+HEADER = ("router", "APGR [95 % over prompts]", "sd over / draws", "CPT20 / 50 / 80, % strong", "worst ECE")

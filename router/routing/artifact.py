@@ -33,7 +33,7 @@ from .stack import Stack
 from .table import Table
 from .trust import Curves, Familiar
 
-FORMAT = 1
+FORMAT = 2
 UNFAMILIAR = "unfamiliar"
 _ONE_IN_A_HUNDRED = 0.99
 _HEAD, _BODY = "router.json", "router.safetensors"

@@ -22,7 +22,7 @@ Say = Callable[[str], None]
 Objective = str  # "auto", "gain" or "correct"
 OBJECTIVES = ("auto", "gain", "correct")
 _LARGE = 20_000
-_CALIBRATED = 0.03
+_CALIBRATED = 0.015
 _FEWEST = 20
 
 
@@ -30,8 +30,8 @@ _FEWEST = 20
 class Options:
     """heads: what to stack. objective: `gain` keeps differences between models as they are predicted,
     `correct` bends each model's prediction to its own calibration curve, `auto` bends only where the straight
-    one is off by more than 0.03 (ECE). folds None: 5, or 3 for large tables. bend: see `fit_stack`. by_group:
-    hold out whole groups while fitting, for a router that will meet groups that are not in the table.
+    one is off by more than 0.015 (ECE). folds None: 5, or 3 for large tables. bend: see `fit_stack`.
+    by_group: hold out whole groups while fitting, for a router that will meet groups that the table lacks.
     """
 
     heads: Sequence[str] = STACKED

@@ -18,7 +18,7 @@ from ..probes.probe import Probe
 from ..taps import Site
 from .fitting import Fitted
 from .heads import Linear
-from .trust import fit_curves
+from .trust import platt
 
 LINEAR = "linear"
 
@@ -36,13 +36,13 @@ def probes_of(fitted: Fitted, quality: Tensor, scout: Mapping[str, Any]) -> tupl
         raise UsageError(
             f"the scout is of kind {scout.get('kind')!r}; probes read a decoder's residual stream"
         )
-    curves = fit_curves(fitted.heads_out_of_fold[LINEAR], quality)
+    past = fitted.heads_out_of_fold[LINEAR]
     site = Site(tuple(scout["layers"]), tuple(scout["poolings"]))
     found = []
     for number, name in enumerate(fitted.models):
         weight = (head.weight[:, 0] + head.weight[:, 1 + number]).double() * head.scale.double()
         bias = float(fitted.base[number] + head.bias[0] + head.bias[1 + number] - weight @ head.mean.double())
-        curve = Platt(float(curves.slope[number]), float(curves.offset[number]))
+        curve = Platt(*platt(past[:, number], quality[:, number]))
         meta = {"made by": "pilothouse route fit", "rows": int((~quality[:, number].isnan()).sum())}
         fingerprint = str(scout["fingerprint"])
         found.append(Probe(name, "correct", weight.float(), bias, curve, 0.5, site, fingerprint, meta))

@@ -26,6 +26,7 @@ Turns = Sequence[Message]
 Encode = Callable[[Turns], Sequence[int]]
 Codes = Callable[[Mapping[int, Tensor]], Tensor]
 _ROWS = 32
+_PIECE = 1024  # prompts of a table that are read, and kept in the cache, together
 
 
 class Reader(Protocol):
@@ -162,19 +163,36 @@ class TextReader:
 
 
 def read_table_with(reader: Reader, table: Table, cache: Path | None = None) -> Seen:
-    """Read all prompts of a table; with a cache folder, what was read before is taken from there."""
-    if cache is None or reader.spec.get("kind") == "none":
+    """Read all prompts of a table, some thousand at a time; with a cache folder, pieces that were read before
+    are taken from there, so that what was interrupted goes on.
+    """
+    if reader.spec.get("kind") == "none":
         return _with_groups(reader.read(table.turns), table)
-    prompts = [[turn.model_dump() for turn in turns] for turns in table.turns]
-    path = cache / f"{digest(canonical([dict(reader.spec), prompts]))[:40]}.safetensors"
+    starts = range(0, len(table), _PIECE)
+    pieces = [_piece(reader, table.turns[start : start + _PIECE], cache) for start in starts]
+
+    def whole(name: str) -> Tensor | None:
+        return torch.cat([one[name] for one in pieces]) if all(name in one for one in pieces) else None
+
+    return Seen(table.texts, whole("states"), whole("signals"), whole("codes"), table.groups)
+
+
+def _piece(reader: Reader, prompts: Sequence[Turns], cache: Path | None) -> dict[str, Tensor]:
+    """What a scout sees of some prompts, by name; from the cache where it is there."""
+    if cache is None:
+        return _tensors_of(reader.read(prompts))
+    plain = [[turn.model_dump() for turn in turns] for turns in prompts]
+    path = cache / f"{digest(canonical([dict(reader.spec), plain]))[:40]}.safetensors"
     if path.is_file():
-        kept = read_tensors(path, ("states",))
-        return _with_groups(Seen(table.texts, kept["states"], kept.get("signals"), kept.get("codes")), table)
-    seen = reader.read(table.turns)
-    assert seen.states is not None
-    tensors = {"states": seen.states, "signals": seen.signals, "codes": seen.codes}
-    write_tensors(path, {name: one for name, one in tensors.items() if one is not None})
-    return _with_groups(seen, table)
+        return read_tensors(path, ("states",))
+    found = _tensors_of(reader.read(prompts))
+    write_tensors(path, found)
+    return found
+
+
+def _tensors_of(seen: Seen) -> dict[str, Tensor]:
+    named = {"states": seen.states, "signals": seen.signals, "codes": seen.codes}
+    return {name: one for name, one in named.items() if one is not None}
 
 
 def _with_groups(seen: Seen, table: Table) -> Seen:

@@ -15,59 +15,107 @@ from .seen import Seen
 LEAST, MOST = 0.002, 0.998
 _DIRECTIONS = 48
 _STEPS = 60
+_EDGE = 0.02  # predicted quality beyond it says no more than this
+_KNOTS = (0.25, 0.5, 0.75)  # quantiles of the predictions
+_STIFF = 10.0  # how many certain labels it takes to bend a curve
 
 
 class Curves(NamedTuple):
-    """One rising curve a model: P = sigmoid(slope q + offset), or q itself within (0, 1) where slope is NaN.
+    """One rising curve a model, from predicted quality q to P(correct): piecewise linear between logits.
 
-    slope, offset [M].
+    logit P = slope x + offset + sum_k bends_k max(0, x - knots_k), x = logit of q kept within 0.02 and 0.98;
+    or q itself within (0, 1) where slope is NaN. slope, offset [M]; knots, bends [K,M].
     """
 
     slope: Tensor
     offset: Tensor
+    knots: Tensor
+    bends: Tensor
 
     def __call__(self, quality: Tensor) -> Tensor:
         """Predicted quality [N,M] -> P(correct) [N,M]."""
-        curved = torch.sigmoid(quality * self.slope.nan_to_num(0.0) + self.offset)
+        x = torch.logit(quality.clamp(_EDGE, 1 - _EDGE))
+        bent = (self.bends * (x[:, None] - self.knots).clamp_min(0.0)).sum(1)
+        curved = torch.sigmoid(x * self.slope.nan_to_num(0.0) + self.offset + bent)
         return torch.where(self.slope.isnan(), quality, curved).clamp(LEAST, MOST)
 
 
 def straight(count: int) -> Curves:
     """Curves that keep the predicted quality, and so every gain."""
-    return Curves(torch.full((count,), torch.nan), torch.zeros(count))
+    nothing = torch.zeros(len(_KNOTS), count)
+    return Curves(torch.full((count,), torch.nan), torch.zeros(count), nothing, nothing)
 
 
 def fit_curves(predicted: Tensor, quality: Tensor) -> Curves:
-    """Platt's calibration of predicted [N,M] on quality [N,M] within 0..1 (NaN: no label)."""
-    pairs = []
+    """Calibrate predicted [N,M] on quality [N,M] within 0..1 (NaN: no label).
+
+    Logistic regression on a linear spline, drawn to the line that changes nothing: with few labels a curve
+    stays near it, with thousands it follows them (Lucena, 'Spline-based probability calibration', 2018).
+    """
+    found = []
     for q, y in zip(predicted.T, quality.T, strict=True):
         known = ~y.isnan()
-        pairs.append(_platt(q[known].double(), y[known].double()))
-    slope, offset = zip(*pairs, strict=True)
-    return Curves(torch.tensor(slope, dtype=torch.float32), torch.tensor(offset, dtype=torch.float32))
+        found.append(_spline(q[known].double(), y[known].double()))
+    slope, offset, knots, bends = (torch.stack(one, -1).float() for one in zip(*found, strict=True))
+    return Curves(slope, offset, knots, bends)
 
 
-def _platt(q: Tensor, y: Tensor) -> tuple[float, float]:
-    """Newton on the cross-entropy of sigmoid(a z + b), z standardised, with Platt's two pseudo-labels."""
-    mean = float((y.sum() + 1) / (y.numel() + 2))
-    centre, spread = (
-        (q.mean(), q.std().clamp_min(1e-9)) if q.numel() > 1 else (torch.zeros(()), torch.ones(()))
-    )
-    x = torch.stack([(q - centre) / spread, torch.ones_like(q)], 1)
-    theta = torch.tensor([0.0, float(torch.logit(torch.tensor(mean)))], dtype=torch.float64)
-    ridge = torch.eye(2, dtype=torch.float64)
-    prior = torch.tensor([0.0, float(theta[1])], dtype=torch.float64)
+def _spline(q: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """slope, offset, knots [K], bends [K] of one model, float64."""
+    x = torch.logit(q.clamp(_EDGE, 1 - _EDGE)) if q.numel() else q
+    centre, spread = _size(x)
+    places = torch.tensor(_KNOTS, dtype=torch.float64)
+    knots = torch.quantile(x, places) if x.numel() else places
+    hinges = (x[:, None] - knots).clamp_min(0.0)
+    columns = torch.cat([(x - centre)[:, None], torch.ones_like(x)[:, None], hinges], 1)
+    size = torch.cat([spread[None], torch.ones(1, dtype=x.dtype), spread.expand(knots.numel())])
+    prior = torch.cat([spread[None], centre[None], torch.zeros_like(knots)])
+    stiff = torch.tensor([1.0, 1.0] + [_STIFF] * knots.numel(), dtype=torch.float64)
+    theta = logistic(columns / size, y, stiff, prior) / size
+    rising = torch.cat([theta[:1], theta[:1] + theta[2:].cumsum(0)]).clamp_min(0.0)
+    bends = rising.diff()
+    # a falling piece would turn the heads round on noise: it is level instead, and the mean stays
+    bare = rising[0] * (x - centre) + hinges @ bends
+    fallen = bool((rising[1:] - theta[:1] - theta[2:].cumsum(0)).abs().max() > 0) or float(theta[0]) < 0
+    offset = logistic(torch.ones_like(x)[:, None], y, stiff[:1], theta[1:2], bare)[0] if fallen else theta[1]
+    return rising[0], offset - rising[0] * centre, knots, bends
+
+
+def _size(x: Tensor) -> tuple[Tensor, Tensor]:
+    if x.numel() < 2:
+        return torch.zeros((), dtype=torch.float64), torch.ones((), dtype=torch.float64)
+    return x.mean(), x.std().clamp_min(1e-6)
+
+
+def logistic(x: Tensor, y: Tensor, ridge: Tensor, prior: Tensor, shift: Tensor | None = None) -> Tensor:
+    """Weights [F] of sigmoid(x [N,F] . w + shift [N]) for y [N] within 0..1, by Newton's method.
+
+    The penalty is ridge_f (w_f - prior_f)^2 / 2. float64.
+    """
+    theta, moved = prior.clone(), torch.zeros_like(y) if shift is None else shift
     for _ in range(_STEPS):
-        p = torch.sigmoid(x @ theta)
-        gradient = x.T @ (p - y) + ridge @ (theta - prior)
-        step = torch.linalg.solve(x.T @ (x * (p * (1 - p))[:, None]) + ridge, gradient)
+        p = torch.sigmoid(x @ theta + moved)
+        gradient = x.T @ (p - y) + ridge * (theta - prior)
+        step = torch.linalg.solve(x.T @ (x * (p * (1 - p))[:, None]) + torch.diag(ridge), gradient)
         theta = theta - step.clamp(-2, 2)
         if float(step.abs().max()) < 1e-8:
             break
-    # a falling curve would turn the heads round on noise: then the mean is all there is
-    slope = max(0.0, float(theta[0])) / float(spread)
-    offset = float(theta[1]) - slope * float(centre) if slope else float(torch.logit(torch.tensor(mean)))
-    return slope, offset
+    return theta
+
+
+def platt(q: Tensor, y: Tensor) -> tuple[float, float]:
+    """Slope and offset of P = sigmoid(slope q + offset) on labels y [N] (NaN: none), what a probe keeps."""
+    known = ~y.isnan()
+    x, label = q[known].double(), y[known].double()
+    centre, spread = _size(x)
+    mean = torch.logit((label.sum() + 1) / (label.numel() + 2))
+    columns = torch.stack([(x - centre) / spread, torch.ones_like(x)], 1)
+    prior = torch.stack([torch.zeros_like(mean), mean])
+    theta = logistic(columns, label, torch.ones(2, dtype=torch.float64), prior)
+    if float(theta[0]) <= 0:
+        return 0.0, float(mean)
+    slope = float(theta[0] / spread)
+    return slope, float(theta[1]) - slope * float(centre)
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,7 +17,7 @@ from pilothouse.router.routing.judging import judged
 from pilothouse.router.routing.report import Report
 from pilothouse.router.routing.risk import cascade, chosen, with_risk
 from pilothouse.router.routing.seen import Seen
-from pilothouse.router.routing.trust import Familiar, fit_curves
+from pilothouse.router.routing.trust import Familiar, fit_curves, platt
 from pilothouse.store.errors import ArtifactError, UsageError
 
 HEADS = ("length", "linear", "kernel")
@@ -152,12 +152,25 @@ def test_strange_prompts_are_flagged(policy: RoutingPolicy, test: Planted) -> No
 
 def test_calibration_curves_come_true_and_never_fall() -> None:
     make_rows = torch.Generator().manual_seed(0)
-    score = torch.randn(4000, 1, generator=make_rows)
-    label = (torch.rand(4000, 1, generator=make_rows) < torch.sigmoid(2 * score - 1)).float()
+    score = torch.rand(4000, 1, generator=make_rows)
+    bent = torch.where(score < 0.5, 0.3 * score, 1.7 * score - 0.7)  # one logistic line cannot follow it
+    label = (torch.rand(4000, 1, generator=make_rows) < bent).float()
     curves = fit_curves(score, label)
-    assert float(curves.slope[0]) == pytest.approx(2.0, abs=0.25)
-    assert calibration_errors(curves(score), label)[0] < 0.03
-    assert float(fit_curves(-score, label).slope[0]) == 0.0
+    slope, offset = platt(score[:, 0], label[:, 0])
+    line = torch.sigmoid(slope * score + offset)
+    assert calibration_errors(curves(score), bent)[0] < 0.02 < calibration_errors(line, bent)[0]
+    grid = torch.linspace(-0.2, 1.2, 200)[:, None]
+    for one in (curves, fit_curves(1 - score, label), fit_curves(score[:25], label[:25])):
+        assert bool((one(grid).diff(dim=0) >= -1e-6).all())
+    falling = fit_curves(1 - score, label)(score)
+    assert float(falling.std()) < 1e-3
+    assert float(falling.mean()) == pytest.approx(float(label.mean()), abs=0.01)
+
+
+def test_few_labels_leave_a_curve_near_the_line_that_changes_nothing() -> None:
+    few = fit_curves(torch.tensor([[0.2], [0.6], [0.8]]), torch.tensor([[0.0], [1.0], [1.0]]))
+    grid = torch.tensor([[0.1], [0.5], [0.9]])
+    assert float((few(grid) - grid).abs().max()) < 0.15
 
 
 def test_report_says_when_a_simple_baseline_wins(train: Planted, tmp_path: Path) -> None:
