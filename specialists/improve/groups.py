@@ -39,6 +39,7 @@ class HalfQuadratic:
     shrink: tuple[float, ...] = (1.0, 0.75, 0.55)
 
 
+@torch.no_grad()
 def encode(w: Tensor, bits: int, group: int, method: Method = "nearest") -> Quantized:
     """Quantize w [O,I] to `bits` by a method of METHODS, with scales that half precision holds where it can.
 

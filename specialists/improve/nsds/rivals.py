@@ -7,6 +7,7 @@ cosine over the width, EWQ the entropy itself.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Final
 
 import torch
@@ -96,7 +97,7 @@ def lsaq(anatomy: Anatomy, rows: Sequence[Sequence[int]], top: int = TOP) -> Ten
         with torch.no_grad():
             logits = anatomy.norm(states).float() @ anatomy.unembed
         sets = [set(row.topk(min(top, len(row))).indices.tolist()) for row in logits]
-        found.append([1 - len(a & b) / len(a | b) for a, b in zip(sets, sets[1:], strict=False)])
+        found.append([1 - len(a & b) / len(a | b) for a, b in pairwise(sets)])
     return torch.tensor(found).mean(0)
 
 
