@@ -14,7 +14,12 @@ from . import makers, pack, probing
 from .skills.example import Example
 from .work import Work
 
-FALSE_ALARMS = {"harm": 0.01, "injection": 0.01}
+FALSE_ALARMS = {
+    "harm": 0.01,
+    "injection": 0.01,
+    "dialogue": 0.002,  # two vectors at once, for speech and for a language, make stories loop
+    **dict.fromkeys(probing.LANGUAGE_READINGS, 0.002),
+}
 MARGIN = 0.02
 
 

@@ -63,6 +63,29 @@ TRUNK = Schedule(
     every=50,
     stages=(ENGLISH, MIXED, COPYING, SKILLS),
 )
+# The second pass: new rows of every skill, the weakest most, from a lower rate that falls almost throughout.
+SECOND_MIXTURE = {
+    "arithmetic": 0.25,
+    "translate": 0.24,
+    "words": 0.17,
+    "facts": 0.13,
+    "english": 0.05,
+    "stories": 0.04,
+    "tales": 0.03,
+    "emotion": 0.03,
+    "echo": 0.03,
+    "screening": 0.02,
+    "instructions": 0.01,
+}
+SECOND = Schedule(
+    rows=16,
+    length=256,
+    rate=2e-3,
+    warmup=60,
+    decay=0.85,
+    every=50,
+    stages=(Stage("second", 14_336_000, SECOND_MIXTURE),),
+)
 
 
 def sample_stories(work: Work) -> None:
@@ -103,11 +126,13 @@ def tokenizer_of(work: Work) -> Tokenizer:
 
 
 def make_streams(work: Work) -> None:
-    """Write the token streams."""
-    lengths = corpus.write_streams(
-        work.path("streams"), work.sources, tokenizer_of(work), STREAM_TOKENS, work.seed, tuple(corpus.SKILLS)
-    )
-    work.say("tokens: " + ", ".join(f"{name} {count:,}" for name, count in lengths.items()))
+    """Write the token streams: ``streams/`` for the first pass, ``streams.second/`` with other rows."""
+    for folder, seed in (("streams", work.seed), ("streams.second", work.seed + 1)):
+        lengths = corpus.write_streams(
+            work.path(folder), work.sources, tokenizer_of(work), STREAM_TOKENS, seed, tuple(corpus.SKILLS)
+        )
+        counts = ", ".join(f"{name} {count:,}" for name, count in lengths.items())
+        work.say(f"tokens of {folder}: {counts}")
 
 
 def trunk_config(tokenizer: Tokenizer) -> Qwen3Config:
@@ -138,15 +163,28 @@ def train_trunk(work: Work, start: Path | None = None) -> None:
         ValueError: ``start`` has another tokenizer.
     """
     torch.manual_seed(work.seed)
-    model = Qwen3ForCausalLM(trunk_config(tokenizer_of(work)))
     if start is not None:
         same_tokenizer(work, start)
-        model.load_state_dict(load_file(start / "model.safetensors"), strict=False)
-    nn.Module.to(model, "cuda" if torch.cuda.is_available() else "cpu")
+    weights = None if start is None else start / "model.safetensors"
+    _read_streams(work, "streams", TRUNK, "trunk.run", weights)
+    save_trunk(work, "trunk.run")
+
+
+def train_on(work: Work) -> None:
+    """Go on from the first pass's last checkpoint with `SECOND`, and save the trunk again."""
+    torch.manual_seed(work.seed)
+    _read_streams(work, "streams.second", SECOND, "second.run", work.path("trunk.run", "weights.safetensors"))
+    save_trunk(work, "second.run")
+
+
+def _read_streams(work: Work, streams: str, schedule: Schedule, run: str, weights: Path | None) -> None:
     tokenizer = tokenizer_of(work)
+    model = Qwen3ForCausalLM(trunk_config(tokenizer))
+    if weights is not None:
+        model.load_state_dict(load_file(weights), strict=False)
+    nn.Module.to(model, "cuda" if torch.cuda.is_available() else "cpu")
     turns = Turns(int(tokenizer.token_to_id(USER) or 0), int(tokenizer.token_to_id(ASSISTANT) or 0))
-    pretrain(model, Streams(work.path("streams")), TRUNK, work.path("trunk.run"), work.say, turns=turns)
-    save_trunk(work)
+    pretrain(model, Streams(work.path(streams)), schedule, work.path(run), work.say, turns=turns)
 
 
 def same_tokenizer(work: Work, start: Path) -> None:
@@ -158,10 +196,10 @@ def same_tokenizer(work: Work, start: Path) -> None:
         )
 
 
-def save_trunk(work: Work) -> None:
-    """Round the last checkpoint to bf16 and write it with its tokenizer as ``trunk/``."""
+def save_trunk(work: Work, run: str) -> None:
+    """Round a run's last checkpoint to bf16 and write it with its tokenizer as ``trunk/``."""
     model = Qwen3ForCausalLM(trunk_config(tokenizer_of(work)))
-    model.load_state_dict(load_file(work.path("trunk.run", "weights.safetensors")), strict=False)
+    model.load_state_dict(load_file(work.path(run, "weights.safetensors")), strict=False)
     rounded = nn.Module.to(model, torch.bfloat16)
     assert isinstance(rounded, Qwen3ForCausalLM)
     rounded.save_pretrained(work.path("trunk"))

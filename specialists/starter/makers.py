@@ -38,9 +38,9 @@ STUDENT = "screening"
 SWITCHES = 0.12  # of the prompts that probes are fitted on
 TELL_EVERY = 256  # answers between progress lines
 COURSES = {
-    "arithmetic": Course(30_000, Tuning(rank=32, steps=240, rate=2e-3, rows=32), 160),
+    "arithmetic": Course(30_000, Tuning(rank=32, steps=400, rate=2e-3, rows=32), 160),
     "facts": Course(40_000, Tuning(rank=32, steps=450, rate=3e-3, rows=64), 24),
-    "translate": Course(40_000, Tuning(rank=32, steps=450, rate=2e-3, rows=64), 40),
+    "translate": Course(40_000, Tuning(rank=32, steps=600, rate=2e-3, rows=64), 40),
     "emotion": Course(36_000, Tuning(rank=16, steps=420, rate=1.5e-3, rows=64), 6),
     "screening": Course(20_000, Tuning(rank=16, steps=220, rate=1.5e-3, rows=64), 6),
     "words": Course(40_000, Tuning(rank=32, steps=600, rate=2e-3, rows=64), 40),

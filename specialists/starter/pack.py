@@ -22,7 +22,7 @@ PRICES = {"arithmetic": 1.0, "facts": 0.4, "translate": 0.5, "emotion": 0.3, "sc
 PRICES |= {"words": 0.4, "stories": 1.2, "help": 0.1}
 LAMBDA = 0.01
 RISKS = (0.1, 0.15, 0.2, 0.3, 0.4, 0.5)
-COVERAGE = 0.5
+COVERAGE = 0.85
 TRUNK_DATA = (
     Source(name="classic books (public domain)", licence="public domain"),
     Source(name="FairytaleQA", licence="Apache-2.0"),

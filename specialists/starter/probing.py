@@ -18,7 +18,7 @@ from ...router.taps import Site, Taps
 from ..improve.answering import batches
 from ..tokenizing import ChatCodec
 from . import makers
-from .skills import readings
+from .skills import dress, readings
 from .skills.example import Example, Split
 from .work import Work
 
@@ -57,11 +57,12 @@ def probe_mixture(work: Work, split: Split) -> list[Example]:
     """Draw the prompts that probes see: the skills' mixture and the prompts that carry each reading."""
     scale = EACH.get(split, 200)
     rows = makers.mixture(work, split, scale, OTHERS.get(split, 800))
-    rows += readings.harmful(split, work.sources)
-    rows += readings.harmless(split, work.sources, 2 * scale)
-    rows += readings.injected(split, work.sources, scale // 2, work.seed)
-    rows += readings.in_language(split, scale, work.seed)
-    rows += readings.with_dialogue(split, scale // 2, work.seed)
+    carried = readings.harmful(split, work.sources)
+    carried += readings.harmless(split, work.sources, 2 * scale)
+    carried += readings.injected(split, work.sources, scale // 2, work.seed)
+    carried += readings.in_language(split, scale, work.seed)
+    carried += readings.with_dialogue(split, scale // 2, work.seed)
+    rows += dress.after_exchanges(carried, rows, work.seed, makers.SWITCHES)
     return [row for row in rows if row.prompt.strip()]
 
 

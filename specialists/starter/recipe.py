@@ -45,6 +45,7 @@ def steps(target: Path, start: Path | None = None) -> list[Step]:
             (language.TRUNK, str(start)),
             ("trunk.run", "trunk"),
         ),
+        Step("second", language.train_on, language.SECOND, ("second.run",)),
         *courses,
         Step("student", student.make_student, student.SHAPE, ("student.run", "student")),
         Step("outcomes", collect, (probing.EACH, probing.OTHERS), ("outcomes",)),

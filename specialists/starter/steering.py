@@ -29,6 +29,7 @@ from ..tokenizing import ChatCodec
 from . import corpus, features, makers, probing
 from .skills import readings, translate
 from .skills.example import Example, Split
+from .skills.grading import loops
 from .work import Work
 
 CARRIER = "stories"
@@ -79,8 +80,8 @@ class Bench:
         return [self.codec.decode(one.tokens).strip() for one in found]
 
     def share(self, examples: Sequence[Example], vectors: Sequence[SteeringVector], score: Score) -> float:
-        """Share of the answers that ``score`` accepts."""
-        answers = self.answers(examples, vectors)
+        """Share of the answers, as long as a story may be, that ``score`` accepts."""
+        answers = self.answers(examples, vectors, makers.COURSES[CARRIER].longest)
         return sum(map(score, answers)) / len(answers)
 
     def batch(self, lessons: Sequence[tuple[tuple[int, ...], tuple[int, ...]]]) -> Batch:
@@ -146,13 +147,14 @@ class Bench:
 
 
 def in_tongue(code: str) -> Score:
-    """Judge whether most words of a text are that language's and more of them than English."""
+    """Judge whether most words of a text are that language's and more of them than English, without loops."""
     own, english = translate.vocabulary(code), translate.vocabulary("en")
 
     def judge(text: str) -> bool:
         found = [w.strip(".,!?\"'¿¡").lower() for w in text.split()]
         inside = sum(w in own for w in found)
-        return len(found) >= 4 and inside > 0.5 * len(found) and inside > sum(w in english for w in found)
+        told = len(found) >= 4 and inside > 0.5 * len(found) and inside > sum(w in english for w in found)
+        return told and not loops(text)
 
     return judge
 
@@ -163,8 +165,8 @@ def refuses(text: str) -> bool:
 
 
 def talks(text: str) -> bool:
-    """Whether a text holds quoted speech: two pairs of quotation marks or more."""
-    return text.count('"') >= 4
+    """Whether a text holds quoted speech, two pairs of quotation marks or more, and does not loop."""
+    return text.count('"') >= 4 and not loops(text)
 
 
 def neutral_batches(work: Work, bench: Bench, count: int = 96) -> list[Batch]:

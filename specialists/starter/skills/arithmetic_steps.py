@@ -91,18 +91,25 @@ def multiply_lines(left: int, right: int) -> list[str]:
 
 
 def divide_short(dividend: int, divisor: int) -> list[str]:
-    """Long division by one digit: each line splits what is left as ``divisor*digit+rest``."""
-    lines = [f"{dividend}/{divisor}"]
+    """Long division by one digit: each line splits what is left as ``divisor*digit+rest``, and ends in the
+    quotient so far.
+    """
+    lines, settled = [f"{dividend}/{divisor}"], ""
     for part in _parts(dividend, divisor):
-        lines.append(f"{part}={divisor}*{part // divisor}+{part % divisor}")
+        settled += str(part // divisor)
+        lines.append(f"{part}={divisor}*{part // divisor}+{part % divisor}{_bar(settled)}")
     return lines
 
 
 def divide_long(dividend: int, divisor: int, rng: Random | None = None) -> list[str]:
-    """Long division by two digits: guess a digit, multiply it out, subtract; a wrong guess is corrected."""
-    lines = [f"{dividend}/{divisor}"]
+    """Long division by two digits: guess a digit, multiply it out, subtract; a wrong guess is corrected.
+
+    Each subtraction ends in the quotient so far.
+    """
+    lines, settled = [f"{dividend}/{divisor}"], ""
     for part in _parts(dividend, divisor):
         digit = part // divisor
+        settled += str(digit)
         # one correction at most, so that the answer stays short
         draw = rng.random() if rng and len(lines) <= 5 else 1.0
         if draw < 0.06 and digit < 9:
@@ -112,8 +119,7 @@ def divide_long(dividend: int, divisor: int, rng: Random | None = None) -> list[
             lines += [*_trial(part, divisor, digit - 1), f"{part}-{taken}={part - taken}"]
             lines.append(f"{part - taken}>={divisor}")
         lines += _trial(part, divisor, digit)
-        if digit:
-            lines.append(f"{part}-{divisor * digit}={part - divisor * digit}")
+        lines.append(f"{part}-{divisor * digit}={part - divisor * digit}{_bar(settled)}")
     return lines
 
 

@@ -62,11 +62,18 @@ def after_other_topics(examples: Sequence[Example], seed: int, share: float) -> 
 
     Prompts that already follow a turn keep theirs; the exchanges are other rows of ``examples``.
     """
+    return after_exchanges(examples, examples, seed, share)
+
+
+def after_exchanges(
+    examples: Sequence[Example], others: Sequence[Example], seed: int, share: float
+) -> list[Example]:
+    """Put an exchange of ``others``, of another skill, before a share of the prompts."""
     rng = Random(f"topics/{seed}/{len(examples)}")
-    donors = [row for row in examples if 0 < len(row.answer) < LONGEST and not row.history]
+    donors = [row for row in others if 0 < len(row.answer) < LONGEST and not row.history]
     found = []
     for row in examples:
         before = rng.choice(donors) if donors and rng.random() < share else row
         fits = before.skill != row.skill and not row.history
-        found.append(replace(row, history=((before.prompt, before.answer),)) if fits else row)
+        found.append(replace(row, history=((before.prompt, before.answer.strip()),)) if fits else row)
     return found

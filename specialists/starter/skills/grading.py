@@ -41,7 +41,7 @@ def correct(example: Example, answer: str) -> bool:
     """
     if example.check == "exact":
         if example.kind in CASED_KINDS:
-            return " ".join(answer.split()).strip(" .\"'") == example.answer
+            return " ".join(answer.split()).strip(" .\"'") == example.answer.strip()
         return normalised(answer) == normalised(example.answer)
     if example.check == "number":
         return last_number(answer) is not None and last_number(answer) == last_number(example.answer)
@@ -86,10 +86,14 @@ def reads_as_english(text: str) -> bool:
     words = [word.casefold() for word in WORD.findall(text)]
     if len(words) < OPEN_WORDS:
         return False
+    return not loops(text) and sum(word in COMMON_WORDS for word in words) >= 0.15 * len(words)
+
+
+def loops(text: str) -> bool:
+    """Return whether a text repeats itself: 60 % or fewer of its runs of three words are different."""
+    words = [word.casefold() for word in WORD.findall(text)]
     grams = list(zip(words, words[1:], words[2:], strict=False))
-    if len(set(grams)) / len(grams) <= OPEN_DISTINCT:
-        return False
-    return sum(word in COMMON_WORDS for word in words) >= 0.15 * len(words)
+    return bool(grams) and len(set(grams)) / len(grams) <= OPEN_DISTINCT
 
 
 def mentions(text: str, topics: list[str]) -> bool:

@@ -30,6 +30,16 @@ from .words_templates import FOLLOW_UPS, TEMPLATES
 
 KINDS = tuple(TEMPLATES)
 WEIGHTS = {"antonym": 3.0, "synonym": 2.5, "past": 2.0, "plural": 2.0, "spell": 1.5, "length": 1.5}
+# in training: more of what is hardest
+LESSON_WEIGHTS = {
+    **WEIGHTS,
+    "past": 2.5,
+    "plural": 2.5,
+    "spell": 2.0,
+    "length": 2.0,
+    "uppercase": 1.5,
+    "reverse_list": 1.5,
+}
 HISTORY_SHARE = 0.08
 REGULAR_SHARE = 0.6
 IRREGULAR = {
@@ -45,6 +55,19 @@ RULES: dict[str, Callable[[str], str]] = {
     "superlative": lambda word: degree_of(word, "est"),
 }
 LEXICAL = ("antonym", "synonym")
+# Behind a space, a word has the tokens it has in the prompt, so that most of the answer is a copy.
+COPIED = frozenset(
+    (
+        *RULES,
+        *LEXICAL,
+        "capitalize",
+        "choose_first",
+        "choose_last",
+        "choose_middle",
+        "reverse_list",
+        "alphabetical_first",
+    )
+)
 LISTS = ("choose_first", "choose_last", "choose_middle", "reverse_list", "alphabetical_first")
 
 
@@ -52,7 +75,8 @@ def examples(split: Split, count: int, seed: int, data: Path | None) -> list[Exa
     """Return ``count`` rows, the same ones for the same ``(split, count, seed)`` and data folder."""
     rng = Random(f"words:{split}:{seed}")
     words = load_words(data)
-    kinds = rng.choices(KINDS, [WEIGHTS.get(kind, 1.0) for kind in KINDS], k=count)
+    weights = LESSON_WEIGHTS if split == "train" else WEIGHTS
+    kinds = rng.choices(KINDS, [weights.get(kind, 1.0) for kind in KINDS], k=count)
     return [_example(rng, kind, split, words) for kind in kinds]
 
 
@@ -61,12 +85,13 @@ def _example(rng: Random, kind: str, split: Split, words: Words) -> Example:
     check: Check = "number" if kind == "length" else "exact"
     template = rng.choice(_pool(kind, split))
     opening = _roughened(rng, template.format(w=asked))
+    begins = " " if kind in COPIED else ""
     if rng.random() >= HISTORY_SHARE:
-        return Example(opening, answer, "words", kind, f"{kind}/{template}", check)
+        return Example(opening, begins + answer, "words", kind, f"{kind}/{template}", check)
     follow = rng.choice(_follow_pool(split))
     then, second = _row(rng, kind, split, words)
     name = f"{kind}/then/{follow}"
-    return Example(follow.format(w=then), second, "words", kind, name, check, ((opening, answer),))
+    return Example(follow.format(w=then), begins + second, "words", kind, name, check, ((opening, answer),))
 
 
 @cache
@@ -124,7 +149,8 @@ def _lexical(kind: str, word: str, answer: str) -> bool:
 def _plain_rows(kind: str, split: Split, words: Words) -> list[str]:
     key = (kind, split, id(words))
     if key not in _PLAIN:
-        _PLAIN[key] = [word for word in words.plain if row_split(f"{kind}:{word}") == split]
+        pool = (*words.plain, *words.more) if split == "train" else words.plain
+        _PLAIN[key] = [word for word in pool if row_split(f"{kind}:{word}") == split]
     return _PLAIN[key]
 
 

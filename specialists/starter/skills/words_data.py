@@ -4,6 +4,7 @@ are there."""
 from __future__ import annotations
 
 import json
+import re
 import tarfile
 from collections import Counter
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from .sources import english_text
 from .words_lists import (
     ADJECTIVES,
     ANTONYMS,
@@ -29,16 +31,22 @@ from .words_lists import (
 VECTORS = Path("probing/function_vectors/function_vectors_datasets.tar.gz")
 RELATIONS = Path("probing/relations_lre/relations_47.tar.gz")
 LEXICAL_LIMIT = 500
+TEXT_WORDS = 15_000
+WORD = re.compile(r"[A-Za-z]+")
 
 Pairs = dict[str, str]
 
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """``pairs[kind]`` maps a word to its answer; ``plain`` holds all words, for spelling and lists."""
+    """``pairs[kind]`` maps a word to its answer; ``plain`` holds all words, for spelling and lists.
+
+    ``more`` are further words of the English texts, for training rows alone.
+    """
 
     pairs: dict[str, Pairs]
     plain: tuple[str, ...]
+    more: tuple[str, ...] = ()
 
 
 @cache
@@ -57,8 +65,22 @@ def load_words(data: Path | None) -> Words:
     for kind in ("comparative", "superlative"):
         pairs[kind] = _relation_pairs(relations, f"adj_{kind}") | pairs[kind]
     tables = [*pairs.values(), *fetched.values()]
-    vocabulary = {word for table in tables for pair in table.items() for word in pair}
-    return Words(pairs, tuple(sorted(word for word in vocabulary if _plain(word) and 2 < len(word) <= 10)))
+    plain = {word for table in tables for pair in table.items() for word in pair if _short(word)}
+    return Words(pairs, tuple(sorted(plain)), tuple(sorted(_text_words(data) - plain)))
+
+
+def _text_words(data: Path | None) -> set[str]:
+    """The most frequent short words of the English texts; none where the texts are missing."""
+    try:
+        documents = list(english_text(data)) if data else []
+    except FileNotFoundError:
+        return set()
+    counts = Counter(word for text in documents for word in WORD.findall(text) if _short(word))
+    return {word for word, _ in counts.most_common(TEXT_WORDS)}
+
+
+def _short(word: str) -> bool:
+    return _plain(word) and 2 < len(word) <= 10
 
 
 _VECTOR_FILES = {

@@ -59,9 +59,9 @@ def result_of(operation: str, left: int, right: int) -> str:
         ("mul", 34, 12, ["34*12", "4*2=08", "3*2=06+0=06|8", "4*1=04", "3*1=03+0=03|4",
                          "6+4=10|8", "0+3+1=04|08", "0+0=0|408"]),
         ("mul", 6, 384, ["384*6", "4*6=24", "8*6=48+2=50|4", "3*6=18+5=23|04"]),
-        ("div", 944, 8, ["944/8", "9=8*1+1", "14=8*1+6", "64=8*8+0"]),
-        ("div", 918, 34, ["918/34", "91/34~2", "4*2=08", "3*2=06+0=06|8", "91-68=23",
-                          "238/34~7", "4*7=28", "3*7=21+2=23|8", "238-238=0"]),
+        ("div", 944, 8, ["944/8", "9=8*1+1|1", "14=8*1+6|11", "64=8*8+0|118"]),
+        ("div", 918, 34, ["918/34", "91/34~2", "4*2=08", "3*2=06+0=06|8", "91-68=23|2",
+                          "238/34~7", "4*7=28", "3*7=21+2=23|8", "238-238=0|27"]),
         ("mul", 7, 8, ["7*8=56"]),
     ],
 )  # fmt: skip
@@ -96,6 +96,12 @@ def test_the_line_reader_sees_a_wrong_line() -> None:
 def test_settled_digits_and_carries_are_copied_from_the_line_above() -> None:
     lines, _ = worked("add", 9999, 1)
     assert lines[1:] == ["9+1=10", "9+0+1=10|0", "9+0+1=10|00", "9+0+1=10|000"]
+
+
+@pytest.mark.parametrize(("left", "right"), [(944, 8), (918, 34), (3060, 30), (7, 9), (5, 20)])
+def test_a_division_ends_in_its_quotient(left: int, right: int) -> None:
+    lines, _ = worked("div", left, right)
+    assert int(lines[-1].partition("|")[2]) == left // right
 
 
 def test_impossible_operations_are_refused() -> None:

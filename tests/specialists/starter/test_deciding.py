@@ -55,7 +55,7 @@ def test_a_threshold_is_at_least_a_half_and_ties_do_not_pass_it() -> None:
 
 
 def test_other_readings_keep_their_threshold() -> None:
-    kept = replace(probe("dialogue"), threshold=0.37)
+    kept = replace(probe("outside"), threshold=0.37)
     assert deciding.reading_threshold(kept, torch.rand(50), torch.zeros(50).bool()) == 0.37
 
 

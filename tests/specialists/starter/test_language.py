@@ -112,6 +112,8 @@ def test_a_trained_trunk_is_saved_in_bf16_with_its_tokenizer(
     monkeypatch.setattr(
         language, "TRUNK", Schedule(rows=2, length=8, every=2, stages=(Stage("t", 48, {"tales": 1.0}),))
     )
+    again = Schedule(rows=2, length=8, every=2, stages=(Stage("again", 32, {"tales": 1.0}),))
+    monkeypatch.setattr(language, "SECOND", again)
     monkeypatch.setattr(language, "trunk_config", config)
     monkeypatch.setattr(language, "pretrain", partial(pretrain, compiled=False))
     language.make_streams(work)
@@ -122,4 +124,11 @@ def test_a_trained_trunk_is_saved_in_bf16_with_its_tokenizer(
     for name, parameter in model.named_parameters():
         assert torch.equal(parameter, last[name].to(torch.bfloat16)), name
     assert ChatCodec.load(work.path("trunk")).end == 3
-    assert "tokens: tales 500" in work.path("run.log").read_text()
+    assert "tokens of streams: tales 500" in work.path("run.log").read_text()
+
+    language.train_on(work)
+    second = load_file(work.path("second.run", "weights.safetensors"))
+    assert any(not torch.equal(second[name], last[name]) for name in last)
+    model = load_model_folder(work.path("trunk"))
+    for name, parameter in model.named_parameters():
+        assert torch.equal(parameter, second[name].to(torch.bfloat16)), name

@@ -83,6 +83,8 @@ def test_speech_needs_two_pairs_of_marks() -> None:
     assert talks('"Hi," said Tom. "Hello," said Ann.')
     assert not talks('He said "no" and left.')
     assert not talks("Nobody spoke.")
+    assert not talks('"Hi there," said Tom. ' * 8)  # speech that loops is no story
+    assert not in_tongue("fr")("le chat est grand. " * 8)
 
 
 # -- lessons -----------------------------------------------------------------------------------------------
@@ -156,7 +158,7 @@ def test_only_a_vector_that_works_is_kept(
     bench: Bench, trained: SteeringVector, tmp_path: Path, works: bool
 ) -> None:
     work = Work(tmp_path / "w", tmp_path)
-    before = bench.answers(PROMPTS, [], 48)
+    before = bench.answers(PROMPTS, [], 110)
     changed = steering.Target("reading", PROMPTS, lambda text: works and text not in before)
     settle(work, bench, trained, changed, bench.lessons([(PROMPTS[0], "a boat")]), (0.5, 1.0))
     folder = work.path("vectors", "fixed")

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from pilothouse.specialists.starter.skills import words_data
 from pilothouse.specialists.starter.skills.example import SPLITS, Example, Split
 from pilothouse.specialists.starter.skills.grading import correct
-from pilothouse.specialists.starter.skills.words import KINDS, LISTS, examples
+from pilothouse.specialists.starter.skills.words import COPIED, KINDS, LISTS, examples
 from pilothouse.specialists.starter.skills.words_data import load_words
 from pilothouse.specialists.starter.skills.words_lists import (
     ANTONYMS,
@@ -67,7 +68,7 @@ def test_letter_answers_follow_from_the_word(rows: dict[Split, list[Example]]) -
         if row.kind == "length":
             assert row.answer.endswith(f"{word[-1]}{len(word)}. Answer: {len(word)}")
         else:
-            assert row.answer == letters[row.kind]
+            assert row.answer.strip() == letters[row.kind]
         checked += 1
     assert checked > 2000
 
@@ -84,7 +85,7 @@ def test_list_answers_follow_from_the_list(rows: dict[Split, list[Example]]) -> 
             "reverse_list": ", ".join(items[::-1]),
             "alphabetical_first": sorted(items)[0],
         }[row.kind]
-        assert row.answer == expected, row.prompt
+        assert row.answer == f" {expected}", row.prompt
         checked += 1
     assert checked > 1500
 
@@ -105,6 +106,16 @@ def test_lexical_test_words_are_trained_ones() -> None:
     tested = {asked(row).casefold() for row in examples("test", 500, 0, None) if row.kind == "antonym"}
     assert len(tested) > 20
     assert tested <= trained
+
+
+def test_an_answer_that_copies_a_word_begins_as_the_word_does_in_a_prompt(
+    rows: dict[Split, list[Example]],
+) -> None:
+    spaced = {row.kind for found in rows.values() for row in found if row.answer.startswith(" ")}
+    plain = {row.kind for found in rows.values() for row in found if not row.answer.startswith(" ")}
+    assert spaced == COPIED
+    assert not spaced & plain
+    assert all(turn == turn.strip() for row in rows["train"] for _, turn in row.history)
 
 
 def test_follow_ups_ask_for_the_kind_of_the_first_turn(rows: dict[Split, list[Example]]) -> None:
@@ -167,6 +178,16 @@ def test_files_of_the_data_folder_add_words(tmp_path: Path) -> None:
     assert "Two Words" not in words.pairs["plural"]
     assert words.pairs["plural"]["mouse"] == "mice"
     assert "grater" not in load_words(None).pairs["plural"]
+
+
+def test_words_of_the_texts_are_for_training_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(words_data, "english_text", lambda data: ["A zyx met a Qop; the zyx wept."])
+    found = load_words(tmp_path / "texts")
+    assert "zyx" in found.more
+    assert "Qop" not in found.more
+    assert not set(found.more) & set(found.plain)
+    drawn = {split: examples(split, 4000, 0, tmp_path / "texts") for split in SPLITS}
+    assert not any("zyx" in row.prompt for split in SPLITS[1:] for row in drawn[split])
 
 
 def test_a_missing_or_broken_data_folder_falls_back(tmp_path: Path) -> None:
