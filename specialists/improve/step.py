@@ -28,7 +28,19 @@ Figures = Mapping[str, Any]
 
 
 class Settings(Strict):
-    """Base of a step's settings: frozen, and unknown keys are errors."""
+    """Base of a step's settings: frozen, and unknown keys are errors.
+
+    Fields called ``data``, or ending in ``_data``, name the recipe's data sets that the step reads: the step
+    gets those and no others, and is done again when their rows change.
+    """
+
+    def sets(self) -> tuple[str, ...]:
+        """The names of the data sets that these settings ask for."""
+        found: list[str] = []
+        for key, value in self:
+            if value and (key == "data" or key.endswith("_data")):
+                found += [value] if isinstance(value, str) else list(value)
+        return tuple(dict.fromkeys(found))
 
 
 S = TypeVar("S", bound=Settings)
@@ -75,13 +87,14 @@ class Estimate:
 @dataclass(frozen=True)
 class Made:
     """A finished artifact: the step that made it (``trunk`` is what the recipe starts from), form, folder and
-    one SHA-256 over its files.
+    one SHA-256 over its files. ``base`` is the model folder that an adapter acts on, None for other forms.
     """
 
     name: str
     form: Form
     folder: Path
     sha256: str
+    base: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -89,8 +102,9 @@ class Context:
     """What a step gets to work with.
 
     ``work`` keeps checkpoints between kills; ``out`` is empty at the start and becomes the artifact.
-    ``inputs`` are in the recipe's order; ``trunk`` is the recipe's start. ``data`` holds every data set of
-    the recipe by name. ``say`` writes a line to the run log; ``tick(done, total)`` moves the progress line.
+    ``inputs`` are in the recipe's order; ``trunk`` is the recipe's start. ``data`` holds the data sets that
+    the settings ask for, by name. ``say`` writes a line to the run log; ``tick(done, total)`` moves the
+    progress line.
     """
 
     work: Path
@@ -142,7 +156,13 @@ class Kind(Generic[S]):
 
 
 # name in a recipe -> module beside this one, which has the Kind as `STEP`; imported when a recipe names it
-STEPS: dict[str, str] = {}
+STEPS: dict[str, str] = {
+    "distill": "distill_step",
+    "finetune": "finetune_step",
+    "merge": "merge_step",
+    "quantize": "quantize_step",
+    "verify": "verify_step",
+}
 _added: dict[str, Kind[Any]] = {}
 
 
