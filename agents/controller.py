@@ -2,9 +2,10 @@
 
 plan -> probe -> route -> steer -> generate -> check -> (escalate | answer) -> record
 
-`plan` fans the parts of a prompt out with `Send`; each part walks through the nodes by itself, and `record`
-waits for all of them. The state holds what is worth keeping: the conversation (checkpointed, so threads
-survive a restart) and the parts' records. Tensors and the log live in the runtime context, a `Voyage`.
+`plan` fans the parts of a prompt out with `Send`; each part walks through the nodes by itself (several in one
+super-step, see `as_graph_node`), and `record` waits for all of them. The state holds what is worth keeping:
+the conversation (checkpointed, so threads survive a restart) and the parts' records. Tensors and the log live
+in the runtime context, a `Voyage`.
 """
 
 from __future__ import annotations
@@ -63,8 +64,9 @@ def build_graph(checkpointer: BaseCheckpointSaver[Any] | None) -> Graph:
     """Build the controller. Its runtime context is a `Voyage`; its custom stream carries `Event`s."""
     graph: StateGraph[State, Voyage, State, State] = StateGraph(State, context_schema=Voyage)
     graph.add_node("plan", _plan, destinations=("probe",))
-    for name, (node, destinations) in PART_NODES.items():
-        graph.add_node(name, as_graph_node(node), destinations=destinations)  # type: ignore[call-overload]
+    nodes = {name: node for name, (node, _) in PART_NODES.items()}
+    for name, (_, destinations) in PART_NODES.items():
+        graph.add_node(name, as_graph_node(name, nodes), destinations=destinations)  # type: ignore[call-overload]
     graph.add_node("record", _record, defer=True)
     graph.add_edge(START, "plan")
     graph.add_edge("record", END)

@@ -6,9 +6,10 @@ from dataclasses import replace
 
 from ..store.records import Frozen, Part, Timings
 from .answer import Entry, entries, heading
+from .nodes.explain import explained
 from .nodes.plan import plan
 from .nodes.probe import probe
-from .nodes.record import explained, total
+from .nodes.record import total
 from .nodes.route import route
 from .nodes.step import At
 from .voyage import Ask, Ship, Turns, Unlogged, Voyage

@@ -155,11 +155,13 @@ class Voyage:
 
     `parts` holds the newest state of every part, so that a request cut short can still be recorded.
     `conversation` is all turns up to the prompt; `history` those before it that the trunk has room to read.
+    `stepwise`: each node of a part is a super-step of the graph, for whoever watches or interrupts those.
     """
 
     ship: Ship
     ask: Ask
     emit: Callable[[Event], None] | None = None
+    stepwise: bool = False
     record_id: str = field(default_factory=new_id)
     cancelled: threading.Event = field(default_factory=threading.Event)
     began: float = field(default_factory=time.perf_counter)

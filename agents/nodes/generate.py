@@ -13,6 +13,7 @@ from ...store.records import FinishReason, Generation, Part
 from ..answer import Piece
 from ..voyage import milliseconds_since
 from ..words import introduction
+from .explain import explained
 from .step import At, Step
 from .timing import timed
 
@@ -49,7 +50,10 @@ class Draft:
 
 
 def generate(part: Part, at: At) -> Step:
-    """Answer, once the opening row is on disk. The text so far is kept also when this is cut short."""
+    """Answer, once the opening row is on disk. The text so far is kept also when this is cut short.
+
+    While the engine works on the first tokens, the decision is explained.
+    """
     voyage = at.voyage
     assert part.decision is not None, "the route node fills it"
     name, draft = str(part.decision.chosen), Draft()
@@ -61,7 +65,7 @@ def generate(part: Part, at: At) -> Step:
         if voyage.ship.cards[name].kind == "cards":
             _from_cards(part, at, draft)
         else:
-            _from_engine(part, at, draft, name, begun)
+            part = _from_engine(part, at, draft, name)
     finally:
         part = _with(part, draft, name)
         part = timed(part, decode_ms=milliseconds_since(begun))
@@ -77,18 +81,23 @@ def _from_cards(part: Part, at: At, draft: Draft) -> None:
         at.emit(Piece(part.index, line))
 
 
-def _from_engine(part: Part, at: At, draft: Draft, name: str, begun: float) -> None:
+def _from_engine(part: Part, at: At, draft: Draft, name: str) -> Part:
+    """Fill the draft; return the part, explained."""
     voyage = at.voyage
-    for event in _events(part, at, name):
-        voyage.stop_if_cancelled()
-        text = draft.take(event)
-        if draft.first_ms is None:
-            draft.first_ms = milliseconds_since(voyage.began)
-        if text:
-            at.emit(Piece(part.index, text))
+    # closing the stream is how the engine learns that nobody waits any more
+    with closing(_stream(part, at, name)) as stream:
+        part = explained(voyage, part)
+        for event in stream:
+            voyage.stop_if_cancelled()
+            text = draft.take(event)
+            if draft.first_ms is None:
+                draft.first_ms = milliseconds_since(voyage.began)
+            if text:
+                at.emit(Piece(part.index, text))
+    return part
 
 
-def _events(part: Part, at: At, name: str) -> Iterator[TokenEvent]:
+def _stream(part: Part, at: At, name: str) -> _Closable:
     from ...router.steer.runtime import planned
     from ...specialists.engines.base import Sampling
 
@@ -100,12 +109,8 @@ def _events(part: Part, at: At, name: str) -> Iterator[TokenEvent]:
     vectors = planned(part.steering, dict(ship.vectors)) if part.steering.entries else ()
     if ship.cards[name].kind == "remote":
         assert ship.remotes is not None, "opened with the family"
-        stream = ship.remotes.generate(live.messages, name, sampling, vectors)
-    else:
-        stream = ship.engine.generate(live.prefill, name, sampling, vectors)
-    # closing the iterator is how the engine learns that nobody waits any more
-    with closing(cast("_Closable", stream)):
-        yield from stream
+        return cast("_Closable", ship.remotes.generate(live.messages, name, sampling, vectors))
+    return cast("_Closable", ship.engine.generate(live.prefill, name, sampling, vectors))
 
 
 class _Closable(Iterator["TokenEvent"]):

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from ...store.records import Message, Part, Status, Timings
 from ..answer import SEPARATOR, answer_of
 from ..voyage import Turns, Voyage, milliseconds_since
+from .explain import explained
 
 
 def record(voyage: Voyage, parts: Sequence[Part]) -> Turns:
@@ -22,39 +23,22 @@ def record(voyage: Voyage, parts: Sequence[Part]) -> Turns:
     status: Status = "abstained" if all(part.specialist is None for part in ordered) else "completed"
     voyage.wait_opened()
     begun = time.perf_counter()
-    ship.log.finish_soon(
+    closing = ship.log.finish_soon(
         voyage.record_id, status, parts=ordered, answer=text, artifacts=ship.artifacts
-    ).result()
+    )
+    # put together while the row goes to disk
+    record_id = voyage.record_id if voyage.logged else None
+    answer = answer_of(ordered, text, status, request.thread_id, record_id, Timings())
+    closing.result()
     voyage.closed = True
     voyage.log_ms += milliseconds_since(begun)
-    voyage.answer = answer_of(
-        ordered,
-        text,
-        status,
-        request.thread_id,
-        voyage.record_id if voyage.logged else None,
-        total(voyage, ordered),
-    )
+    voyage.answer = answer.model_copy(update={"timings": total(voyage, ordered)})
     return (*voyage.conversation, Message(role="assistant", content=text))
 
 
 def compose(parts: Sequence[Part]) -> str:
     """The answers in the order of the asks."""
     return SEPARATOR.join(part.answer for part in parts if part.answer)
-
-
-def explained(voyage: Voyage, part: Part) -> Part:
-    """The part with what makes up its specialist's logit (the best candidate's, when nobody answered)."""
-    best = max(part.candidates, key=lambda one: one.p_correct, default=None)
-    name = part.specialist or (best.specialist if best is not None else None)
-    live = voyage.live.get(part.index)
-    scout = voyage.ship.scout
-    if name is None or live is None or live.reading is None or scout is None:
-        return part
-    if name not in live.reading.p_correct:
-        return part  # forced, without a probe
-    rows = scout.explain(name, live.reading.x, voyage.ship.limits.features)
-    return part.model_copy(update={"features": rows})
 
 
 def total(voyage: Voyage, parts: Sequence[Part]) -> Timings:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple, TypedDict
 
 from langgraph.runtime import Runtime
@@ -38,8 +38,15 @@ class At(NamedTuple):
 Node = Callable[[Part, At], Step]
 
 
-def as_graph_node(node: Node) -> Callable[[PartState, Runtime[Voyage]], Command[str]]:
-    """Wrap a node for the graph: it keeps the part's newest state, and sends it on or joins it.
+def as_graph_node(
+    name: str, nodes: Mapping[str, Node]
+) -> Callable[[PartState, Runtime[Voyage]], Command[str]]:
+    """Wrap the node `name` for the graph: it keeps the part's newest state, and sends it on or joins it.
+
+    A part walks on through `nodes` in the same super-step, for nothing else waits for it between two of them,
+    and each of the graph's own super-steps costs an answer about half a millisecond (measured with the native
+    engine). With `stepwise` in the voyage it goes back to the graph after every node; a test holds the two
+    against each other.
 
     Text leaves by the voyage's own `emit` where there is one (a queue, the short way), else by the graph's
     custom stream, so that a graph embedded in another streams too.
@@ -47,11 +54,14 @@ def as_graph_node(node: Node) -> Callable[[PartState, Runtime[Voyage]], Command[
 
     def run(state: PartState, runtime: Runtime[Voyage]) -> Command[str]:
         voyage = runtime.context
-        voyage.stop_if_cancelled()
-        part, goto = node(state["part"], At(voyage, voyage.emit or runtime.stream_writer))
-        voyage.parts[part.index] = part
-        if goto == "record":
-            return Command(update={"parts": [part]}, goto="record")
-        return Command(goto=Send(goto, {"part": part}))
+        at = At(voyage, voyage.emit or runtime.stream_writer)
+        part, goto = state["part"], name
+        while goto in nodes:
+            voyage.stop_if_cancelled()
+            part, goto = nodes[goto](part, at)
+            voyage.parts[part.index] = part
+            if voyage.stepwise and goto in nodes:
+                return Command(goto=Send(goto, {"part": part}))
+        return Command(update={"parts": [part]}, goto=goto)
 
     return run
