@@ -24,7 +24,7 @@ SITES = (2, 5)
 ABOUT = (
     "Random weights in bfloat16, prompts of 128 random tokens, greedy, no prefix reuse. The same model is "
     "twice in one process: in plain vLLM, and in vLLM with the plugin, whose figures hold all that the "
-    "engine does beside vLLM (rows, texts and streams; plain vLLM does not turn tokens into text). Contenders "
+    "engine does beside vLLM (rows, texts, streams; plain vLLM does not turn tokens into text). Contenders "
     "take turns, in another order each round; a figure is the median round, a ratio that of medians with "
     "paired rounds resampled. A round is prompts and answers together."
 )

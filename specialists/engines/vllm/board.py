@@ -21,7 +21,7 @@ from ..plan import Span, read_heads
 from .sites import Settings, Sites
 
 BOARDS: WeakValueDictionary[int, Board] = WeakValueDictionary()
-_library: list[torch.library.Library] = []
+_library: list[Any] = []
 
 
 class Board:
@@ -214,12 +214,11 @@ def _act(hidden: Tensor, residual: Tensor | None, board: int, layer: int) -> Non
 def _compiled_hook(board: int, layer: int) -> Any:
     """A hook that a compiler can trace: one opaque operator, which finds its board by number when it runs."""
     if not _library:
-        library = torch.library.Library("pilothouse", "DEF")
+        untyped: Any = torch.library
+        library = untyped.Library("pilothouse", "DEF")
         library.define("act(Tensor(a!) hidden, Tensor? residual, int board, int layer) -> ()")
         library.impl("act", _act, "CompositeExplicitAutograd")
-        torch.library.register_fake(
-            "pilothouse::act", lambda hidden, residual, board, layer: None, lib=library
-        )
+        untyped.register_fake("pilothouse::act", lambda hidden, residual, board, layer: None, lib=library)
         _library.append(library)
 
     def act(_module: nn.Module, _inputs: Any, output: Any) -> None:
