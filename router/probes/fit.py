@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from ...store.errors import UsageError
-from ..checks import Numbers, both_classes, labels, matrix
+from ..checks import Numbers, both_classes, labels, matrix, numbers
 
 # Ridge per example: the penalty is l2/2 |w|^2 beside the MEAN log-loss, on standardised columns.
 RIDGES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
@@ -155,6 +155,17 @@ def _checked(x: Tensor, y: Numbers, groups: Sequence[object] | None, folds: int)
     return target
 
 
+def _softened(targets: Tensor, count: int) -> Tensor:
+    """Return soft labels as float64 [count]; raises UsageError for another shape or values beyond [0, 1]."""
+    soft = numbers("targets", targets)
+    if soft.numel() != count or float(soft.min()) < 0 or float(soft.max()) > 1:
+        raise UsageError(
+            f"targets has {soft.numel()} values from {float(soft.min()):g} to {float(soft.max()):g} for "
+            f"{count} rows; give one from 0 to 1 a row"
+        )
+    return soft
+
+
 def choose_l2(
     x: Tensor,
     y: Numbers,
@@ -186,13 +197,14 @@ def _choose(
 ) -> float:
     # A choice between powers of ten needs no more than float32; the fit itself is float64.
     x, y = x64.float(), y64.float()
-    rarer = int(min(y.sum(), y.numel() - y.sum()))
+    hard = y.ceil()  # a soft label counts with the positives where rows are dealt out
+    rarer = int(min(hard.sum(), y.numel() - hard.sum()))
     count = min(folds, rarer if groups is None else len(set(groups)))
     if count < 2:
         return 0.1
-    fold = _folds(y, groups, count, seed)
+    fold = _folds(hard, groups, count, seed)
     held = torch.stack([fold == i for i in range(count) for _ in ridges], dim=1)  # [N,K]
-    base = _example_weights(y, balance)[:, None]
+    base = _example_weights(hard, balance)[:, None]
     weights = torch.where(held, torch.zeros_like(base), base)
     weights = weights / weights.sum(0).clamp_min(_TINY)
     problem = _Problem(x, y, weights, torch.tensor(list(ridges) * count))
@@ -211,20 +223,23 @@ def fit_logistic(
     groups: Sequence[object] | None = None,
     balance: bool = False,
     seed: int = 0,
+    targets: Tensor | None = None,
 ) -> tuple[Tensor, float]:
     """Fit x [N,F] to labels y [N] in {0,1}; return (weight [F] float32, bias) on the UNstandardised x.
 
     Minimises mean log-loss + l2/2 |w|^2 on standardised columns, bias free. `l2=None` chooses it by k-fold
     log-loss (see `choose_l2`). `balance` gives both classes equal weight: better ranking of a rare class,
-    probabilities that need calibration. Raises UsageError for wrong shapes, labels other than 0 and 1,
-    numbers that are not finite, a single class, or l2 <= 0.
+    probabilities that need calibration. `targets` [N] in [0,1] are soft labels, fitted in place of y (which
+    still forms the folds and the weights): 0.5 takes no side. Raises UsageError for wrong shapes, labels
+    other than 0 and 1, numbers that are not finite, a single class, or l2 <= 0.
     """
-    target = _checked(x, y, groups, folds)
+    checked = _checked(x, y, groups, folds)
+    target = checked if targets is None else _softened(targets, checked.numel())
     if l2 is not None and not l2 > 0:
         raise UsageError(f"l2 is {l2}; it must be above 0, or None to have it chosen")
     standard = _standardise(x)
     ridge = l2 if l2 is not None else _choose(standard.x, target, RIDGES, folds, groups, balance, seed)
-    weights = _example_weights(target, balance)[:, None]
+    weights = _example_weights(checked, balance)[:, None]
     problem = _Problem(standard.x, target, weights, torch.tensor([ridge], dtype=torch.float64))
     theta = _minimise(problem, _start(target, weights, x.shape[1]), steps=500, tolerance=1e-7)[:, 0]
     weight = (theta[:-1] * standard.scale).float()

@@ -35,7 +35,7 @@ class Course:
 
 
 STUDENT = "screening"
-SWITCHES = 0.12  # of the prompts that probes are fitted on
+SWITCHES = 0.3  # of the prompts that probes are fitted on
 TELL_EVERY = 256  # answers between progress lines
 COURSES = {
     "arithmetic": Course(30_000, Tuning(rank=32, steps=400, rate=2e-3, rows=32), 160),
@@ -153,7 +153,11 @@ def answerer(work: Work, name: str) -> tuple[PreTrainedModel, AdapterBank | None
 
 
 def collect_outcomes(work: Work, split: Split, each: int, others: int) -> None:
-    """Let every specialist answer its own prompts and a share of everyone else's; one file a specialist."""
+    """Let every specialist answer its own prompts, on the calibration split everyone else's too; one file a
+    specialist.
+
+    Others' answers show how right a specialist is that was chosen by mistake.
+    """
     codec, examples = ChatCodec.load(work.path("trunk")), mixture(work, split, each, others)
     for name, course in COURSES.items():
         target = work.path("outcomes", split, f"{name}.jsonl")
@@ -161,7 +165,7 @@ def collect_outcomes(work: Work, split: Split, each: int, others: int) -> None:
             continue
         model, bank = answerer(work, name)
         own = [e for e in examples if e.skill == name]
-        foreign = [e for i, e in enumerate(examples) if e.skill != name and i % 4 == 0 and e.answer]
+        foreign = [e for e in examples if split == "calibrate" and e.skill != name and e.answer]
         judged = judge(model, codec, name, own, bank, course.longest, work)
         right = sum(outcome.correct for outcome in judged)
         judged += judge(model, codec, name, foreign, bank, min(course.longest, 24), work)

@@ -23,10 +23,11 @@ from .skills.example import Example, Split
 from .work import Work
 
 POOLINGS = ("last", "max_rolling_mean")
-EACH: dict[Split, int] = {"fit": 400, "calibrate": 160}
-OTHERS: dict[Split, int] = {"fit": 1600, "calibrate": 600}
+EACH: dict[Split, int] = {"fit": 800, "calibrate": 160}
+OTHERS: dict[Split, int] = {"fit": 2400, "calibrate": 600}
 LANGUAGE_READINGS = tuple(f"reply-{code}" for code in readings.LANGUAGES)
 STYLED = ("dialogue", *LANGUAGE_READINGS)
+OWN_WRONG = 0.5  # the soft label of an own prompt whose answer was wrong
 READINGS = ("harm", "injection", "outside", *STYLED)
 
 
@@ -99,10 +100,10 @@ def outcome_labels(
 ) -> tuple[list[int], list[int]]:
     """Return the indexes of examples with an outcome of specialist ``name``, and the outcomes.
 
-    What it really answered counts as judged: all its own prompts, and a quarter of the other skills'. The
-    rest of those count as wrong. That is a choice for the owner of a skill, and no measurement: adapters over
-    a trunk that knows every skill are right on 0 to 60 % of the others' prompts they answer. With outcomes
-    alone 71 % of the calibration split went to its owner, so 92 %; P(correct) of everybody else is too low.
+    A specialist answers for its own skill: its outcome on a prompt of that skill is whether its real answer
+    was right, and on every other prompt it is wrong by definition, although the trunk under its adapter may
+    know the answer. Judging others' prompts by the answer, too, was measured and routes worse: see
+    docs/starter.md.
     Its own prompts without an answer are left out. The desk that answers from the cards is right on its own
     prompts and on no others.
     """
@@ -111,7 +112,7 @@ def outcome_labels(
     known = known_outcomes(work, split, name)
     index, labels = [], []
     for i, example in enumerate(examples):
-        label = known.get(key(example), None if example.skill == name else 0)
+        label = known.get(key(example)) if example.skill == name else 0
         if label is not None:
             index.append(i)
             labels.append(label)
@@ -131,7 +132,7 @@ class Desk:
     def fit(self, name: str, kind: Kind) -> Probe:
         """Fit and calibrate one probe; its ``meta`` reports AUROC and ECE on the calibration split."""
         x, y, groups = self._data(name, kind, "fit")
-        weight, bias = fit_logistic(x, y, groups=groups)
+        weight, bias = fit_logistic(x, y, groups=groups, targets=self._targets(name, kind, y))
         x, y, _ = self._data(name, kind, "calibrate")
         logits = x.double() @ weight.double() + bias
         calibration = fit_calibration(logits, y)
@@ -144,6 +145,19 @@ class Desk:
         }
         self.work.say(f"probe {kind} {name}: AUROC {meta['auroc']}, ECE {meta['ece']}")
         return Probe(name, kind, weight, bias, calibration, 0.5, self.site, self.print, meta)
+
+    def _targets(self, name: str, kind: Kind, y: list[int]) -> Tensor | None:
+        """What the weights are fitted to: y, but an own prompt that was answered wrongly takes no side.
+
+        Its direction still points to the specialist; how often that one is right there is calibration's part,
+        which sees y alone.
+        """
+        if kind == "reading" or name == "help":
+            return None
+        index, _ = outcome_labels(self.work, "fit", name, self.rows["fit"])
+        own = torch.tensor([self.rows["fit"][i].skill == name for i in index])
+        found = torch.tensor(y, dtype=torch.float64)
+        return torch.where(own & (found == 0), torch.full_like(found, OWN_WRONG), found)
 
     def _data(self, name: str, kind: Kind, split: Split) -> tuple[Tensor, list[int], list[str]]:
         """States, labels and groups; a template is one group, so that ridges are chosen for unseen ones."""

@@ -147,3 +147,32 @@ def test_bad_options_are_refused() -> None:
         fit_logistic(x, y, folds=1)
     with pytest.raises(UsageError, match="groups has 2"):
         fit_logistic(x, y, groups=[1, 2])
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_a_soft_label_of_a_half_is_both_labels_at_half_the_weight(seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(60, 5, generator=generator)
+    y = (x[:, 0] + 0.5 * torch.randn(60, generator=generator) > 0).int()
+    soft = y.double()
+    soft[:20] = 0.5
+    weight, bias = fit_logistic(x, y, 0.1, targets=soft)
+    twice = torch.cat([x, x])  # every row twice: once with each label where the label is soft
+    both = torch.cat([torch.where(soft == 0.5, 1.0, soft), torch.where(soft == 0.5, 0.0, soft)])
+    expected, offset = fit_logistic(twice, both, 0.1)
+    assert torch.allclose(weight, expected, atol=1e-5)
+    assert abs(bias - offset) < 1e-5
+
+
+@pytest.mark.parametrize("targets", [torch.zeros(3), torch.full((4,), 1.5), torch.tensor([0.0, 1, -0.1, 0])])
+def test_soft_labels_outside_their_range_are_refused(targets: torch.Tensor) -> None:
+    with pytest.raises(UsageError, match="targets has"):
+        fit_logistic(torch.randn(4, 2), [0, 1, 0, 1], targets=targets)
+
+
+def test_soft_labels_leave_the_ridge_to_be_chosen() -> None:
+    x = torch.randn(80, 4, generator=torch.Generator().manual_seed(0))
+    y = (x[:, 0] > 0).int()
+    soft = torch.where(x[:, 1] > 1.5, torch.tensor(0.5), y.float())
+    weight, _ = fit_logistic(x, y, targets=soft)
+    assert weight[0] > 5 * weight[1:].abs().max()

@@ -54,7 +54,7 @@ def test_the_student_answers_with_its_own_weights(work: Work) -> None:
     assert next(model.parameters()).dtype == torch.float32
 
 
-def test_outcomes_cover_own_prompts_and_some_of_the_others(
+def test_outcomes_cover_own_prompts_and_all_others_where_it_calibrates(
     work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(makers, "COURSES", {"facts": makers.Course(1, Tuning(), 2)})
@@ -63,9 +63,12 @@ def test_outcomes_cover_own_prompts_and_some_of_the_others(
     asked = makers.mixture(work, "calibrate", 6, 8)
     own = [o.example for o in outcomes if o.example.skill == "facts"]
     assert own == [e for e in asked if e.skill == "facts"]
-    foreign = {o.example.skill for o in outcomes} - {"facts"}
-    assert foreign
-    assert not foreign & {"help", "outside"}  # what nobody answers has no answer to be judged by
+    foreign = [o.example for o in outcomes if o.example.skill != "facts"]
+    assert foreign == [e for e in asked if e.skill != "facts" and e.answer]
+    assert not {e.skill for e in foreign} & {"help", "outside"}  # no answer to be judged by
+    makers.collect_outcomes(work, "fit", 6, 8)
+    fitted = makers.read_outcomes(work.path("outcomes", "fit", "facts.jsonl"))
+    assert {o.example.skill for o in fitted} == {"facts"}
     before = work.path("outcomes", "calibrate", "facts.jsonl").stat()
     makers.collect_outcomes(work, "calibrate", 6, 8)
     assert work.path("outcomes", "calibrate", "facts.jsonl").stat() == before

@@ -105,7 +105,7 @@ def test_labels_are_what_the_specialist_really_answered(work: Work) -> None:
     others = dict.fromkeys((sums, greeting, FOREIGN, HARMFUL, TALKING, PLAIN), 0)
     assert found == {right: 1, wrong: 0} | others
     note(work, "fit", "facts", "facts", {right: True, PLAIN: True})
-    assert labelled(work, "facts", [PLAIN]) == {PLAIN: 1}  # what it really answered is judged by that
+    assert labelled(work, "facts", [PLAIN]) == {PLAIN: 0}  # right, but not its own to answer
 
 
 def test_the_turns_before_a_prompt_tell_it_from_another(work: Work) -> None:
