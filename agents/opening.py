@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def open_ship(
     family: str | Path | Family,
     log: Log | None,
-    engine: Engine | None,
+    engine: Engine | str | None,
     policy: Policy | None,
     *,
     device: str,
@@ -46,16 +46,15 @@ def open_ship(
         log = Ledger.open(keep_text=keep_text, redact=redact)
         owned.append(log)
     opened = family if isinstance(family, Family) else Family.open(family)
-    if engine is None:
+    if engine is None or isinstance(engine, str):
         from ..specialists.engines.choose import open_engine
 
-        engine = open_engine(opened, "auto", device, cores)
+        engine = open_engine(opened, engine or "auto", device, cores)
         owned.append(engine)
     from .refits import in_force
 
     refit = in_force(opened)
-    rules = bound_policy(opened, policy or (refit.policy if refit is not None else None))
-    scout = scout_of(opened, rules, refit) if rules is not None else None
+    rules, scout = instruments(opened, policy or (refit.policy if refit is not None else None), refit)
     return Ship(
         engine=engine,
         scout=scout,
@@ -70,6 +69,23 @@ def open_ship(
         fallback=opened.fallback,
         limits=limits,
     )
+
+
+def instruments(
+    family: Family, policy: Policy | None, refit: Refit | None
+) -> tuple[Policy | None, Scout | None]:
+    """The policy in force and what reads a prompt: the family's router if one was installed, else its probes;
+    nothing for a family that has neither.
+    """
+    from .helm import RoutedScout, router_in, rules_with
+
+    router = router_in(family)
+    if router is not None:
+        rules = rules_with(router, family, policy)
+        bank = refit.applied(family.bank) if refit is not None and family.bank is not None else family.bank
+        return rules, RoutedScout(router, rules, bank)
+    bound = bound_policy(family, policy)
+    return bound, scout_of(family, bound, refit) if bound is not None else None
 
 
 def remotes_of(family: Family, owned: list[Any]) -> RemoteEngine | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +17,11 @@ from ..store.errors import ArtifactError, UsageError
 from ..store.records import Candidate, Decision, Message
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from ..router.routing.artifact import RoutingPolicy
     from ..router.routing.scouts import Reader, Turns
+    from ..router.routing.seen import Seen
     from ..specialists.family import Family
 
 NONE = "none"
@@ -184,7 +188,7 @@ def reopen(spec: Mapping[str, Any]) -> Reader:
     return reader
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Router:
     """A saved routing policy with its scout, ready to decide."""
 
@@ -192,12 +196,40 @@ class Router:
     reader: Reader
 
     @classmethod
-    def open(cls, folder: Path | str) -> Router:
-        """Open a policy folder. Raises ArtifactError when it, or its scout, is missing or damaged."""
+    def open(cls, folder: Path | str, family: Family | None = None) -> Router:
+        """Open a policy folder; a scout that is the trunk of `family` is taken from there. Raises
+        ArtifactError when it, or its scout, is missing or damaged.
+        """
         from ..router.routing.artifact import RoutingPolicy
 
         policy = RoutingPolicy.load(folder)
-        return cls(policy, reopen(policy.scout))
+        if family is None or policy.scout.get("fingerprint") != family.trunk_fingerprint:
+            return cls(policy, reopen(policy.scout))
+        layers, poolings = (tuple(policy.scout[name]) for name in ("layers", "poolings"))
+        return cls(policy, _open_family(family, str(policy.scout["place"]), layers, poolings))
+
+    def read(self, turns: Turns, states: Mapping[int, Tensor] | None = None) -> Seen:
+        """What the scout sees of a conversation; from states of the same trunk [T,D] by layer where these
+        are all that its heads read, so that it need not be read twice.
+        """
+        from ..router.routing.scouts import text_of
+        from ..router.routing.seen import Seen
+
+        if states is None or not set(self.shared) <= set(states) or not self.shared:
+            return self.reader.read([turns])
+        return Seen((text_of(turns),), self.reader.site.vector(states)[None])  # type: ignore[attr-defined]
+
+    @cached_property
+    def shared(self) -> tuple[int, ...]:
+        """The layers of a decoder that are all its heads read of it; none where they read more, or another
+        scout.
+        """
+        from ..router.routing.heads import Plain
+
+        more = any(isinstance(head, Plain) for head in self.policy.fitted.heads.values())
+        if more or self.policy.scout.get("kind") not in ("family", "decoder"):
+            return ()
+        return tuple(self.policy.scout["layers"])
 
     def decide(
         self,

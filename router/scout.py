@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ..store.records import FeatureContribution, Reading
+from ..store.records import FeatureContribution, Message, Reading
 from .explain import Labels, SaeByLayer, by_layer, contributions, without
 from .policy import Policy
 from .probes.probe import Kind, ProbeBank
@@ -48,6 +48,10 @@ class Scout:
     def read(self, states: Mapping[int, Tensor]) -> ScoutReading:
         """Pool one prompt's states ({layer: [T,D]}) and read every probe. Raises as `Site.vector`."""
         return self.read_vector(self.bank.site.vector(states))
+
+    def observe(self, turns: Sequence[Message], states: Mapping[int, Tensor]) -> ScoutReading:
+        """Read a conversation whose states [T,D] by layer the engine left; these probes need those alone."""
+        return self.read(states)
 
     def read_vector(self, x: Tensor) -> ScoutReading:
         """Read every probe on a pooled vector [F]."""

@@ -154,10 +154,26 @@ def pool_mean(x: Tensor) -> Tensor:
     return _tokens(x).float().mean(0)
 
 
+def pool_attention(x: Tensor, temperature: float = 0.1) -> Tensor:
+    """Return the mean of the tokens before the last, weighted by how alike they are to it: [T,D] -> [D].
+
+    Weights are a softmax of cosine / temperature: attention with the last state as the query (Luong et al.,
+    'Effective approaches to attention-based neural machine translation', 2015, eq. 7 and 8, `dot`). No query
+    is learnt, so a pooled vector tells nothing of labels. Token 0 is left out where there are others.
+    """
+    if not temperature > 0:
+        raise UsageError(f"temperature is {temperature}; it divides likeness and must be above 0")
+    rows = _tokens(x).float()
+    keys = rows[1:-1] if rows.shape[0] > 2 else rows[-1:]
+    likeness = nn.functional.cosine_similarity(keys, rows[-1:], dim=1)
+    return torch.softmax(likeness / temperature, 0) @ keys
+
+
 POOLINGS: dict[str, Callable[[Tensor], Tensor]] = {
     "last": pool_last,
     "mean": pool_mean,
     "max_rolling_mean": pool_max_rolling_mean,
+    "attention": pool_attention,
 }
 
 

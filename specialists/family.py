@@ -264,6 +264,7 @@ class Family:
         return tuple(found)
 
 
+ROUTER = "router"  # the folder of a routing policy that decides in place of the probes
 ROOMS = {"probes": "probe", "vectors": "vector", "features": "sae"}
 
 
@@ -277,6 +278,8 @@ def _artifact_of(relative: str, family: Family) -> tuple[str, str]:
         return (card.kind if card is not None else "specialist"), parts[1]
     if len(parts) > 2 and parts[0] in ROOMS:
         return ROOMS[parts[0]], parts[1]
+    if parts[0] == ROUTER:
+        return "router", ROUTER
     if parts[0] == (family.settings.trunk or "").split("/")[0]:
         return "trunk-files", family.name
     return "family", family.name

@@ -38,7 +38,7 @@ ScoutOption = Annotated[
 LayersOption = Annotated[
     str, typer.Option(metavar="I,J,…", help="Layers of the scout to read (else its usual).")
 ]
-PoolOption = Annotated[str, typer.Option(metavar="HOW,…", help="last, mean, max_rolling_mean.")]
+PoolOption = Annotated[str, typer.Option(metavar="HOW,…", help="last, mean, max_rolling_mean, attention.")]
 HeadsOption = Annotated[str, typer.Option(metavar="A,B,…", help="Heads to stack (else all that work).")]
 ObjectiveOption = Annotated[str, typer.Option(help="gain, correct or auto.")]
 PriceOption = Annotated[list[str] | None, typer.Option("--price", metavar="MODEL=P", help="Else mean costs.")]
@@ -215,11 +215,14 @@ def install(
     folder: PolicyFolder,
     into: Annotated[Path, typer.Option(metavar="DIR", help="Where the new family goes.")],
     family: Annotated[str, typer.Option("--family", "-f", metavar="NAME|DIR")] = "starter",
+    linear: Annotated[
+        bool, typer.Option("--linear", help="Its linear probes alone, so that features explain decisions.")
+    ] = False,
 ) -> None:
-    """Copy a family, with this policy's probes and prices in place of its own for the same specialists."""
+    """Copy a family, with this policy in it: the controller then routes by it."""
     from ..installing import install_policy
 
-    made = install_policy(folder, family, into)
+    made = install_policy(folder, family, into, linear)
     typer.echo(visible(str(made.folder), keep=""))
 
 

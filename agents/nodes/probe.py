@@ -52,7 +52,7 @@ def _read(voyage: Voyage, turns: Turns) -> Live:
     before = time.perf_counter()
     prefill = ship.engine.probe(tokens, ship.layers)
     prefill_ms = milliseconds_since(before)
-    reading = ship.scout.read(prefill.states) if ship.scout is not None else None
+    reading = ship.scout.observe(turns, prefill.states) if ship.scout is not None else None
     probe_ms = max(0.0, milliseconds_since(begun) - prefill_ms)
     return Live(turns, tokens, prefill, reading, prefill_ms, probe_ms)
 

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -25,6 +25,7 @@ from ...store.errors import ArtifactError, UsageError
 from ...store.records import Candidate, Decision, Reading
 from ..files import head_field, read_json, read_tensors, sha256_of, write_json, write_tensors
 from ..policy import OutOfDistribution, Policy
+from .cascade import Cascade, enough, fit_cascade, going_on
 from .fitting import Fitted
 from .heads import facts_of, restored, tensors_of
 from .recipes import KINDS
@@ -39,12 +40,21 @@ _ONE_IN_A_HUNDRED = 0.99
 _HEAD, _BODY = "router.json", "router.safetensors"
 
 
+class Second(NamedTuple):
+    """Whom to ask next (None: the answer stands), P(the answer is right), and why."""
+
+    ask: str | None
+    p_right: float
+    reason: str
+
+
 @dataclass(frozen=True, eq=False)
 class RoutingPolicy:
     """A fitted router with its prices.
 
     scout: the spec of the reader that made the states. known [N] int64: key numbers of the prompts it was
-    fitted on. quality [N,M]: their labels (NaN: none). facts: what the table was, for the reader.
+    fitted on. quality [N,M]: their labels (NaN: none). facts: what the table was, for the reader. cascade:
+    what an answer's own signals say, where the table had some.
     """
 
     fitted: Fitted
@@ -53,6 +63,7 @@ class RoutingPolicy:
     known: Tensor
     quality: Tensor
     facts: Mapping[str, Any] = field(default_factory=dict)
+    cascade: Cascade | None = None
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -127,6 +138,25 @@ class RoutingPolicy:
             ),
         )
 
+    def after(self, seen: Seen, answered: str, signals: Mapping[str, float]) -> Second:
+        """Whom to ask next, now that `answered` has answered one prompt and its signals are known: the model
+        that gains more than lam times its price, if there is one. Raises UsageError where the policy has no
+        cascade, or for a model or signal that it does not have.
+        """
+        if self.cascade is None:
+            raise UsageError(
+                "the policy was fitted on a table without columns 'signal_…', so it knows nothing of "
+                "answers; fit it on one that has some"
+            )
+        at = self.cascade.place(answered)
+        looked = self.cascade.look(answered, self.fitted.p_correct(seen), self.cascade.row(signals))
+        who, goes = going_on(looked, at, self.prices, self.policy.lam)
+        right, name = float(looked.answer[0]), self.models[int(who[0])]
+        chance = float(looked.others[0, int(who[0])])
+        text = f"the answer of {answered} is right with P {right:.2f}; {name} would be with P {chance:.2f}"
+        text += f" for a price of {self._price(name):g} at lam {self.policy.lam:g}"
+        return Second(name if bool(goes[0]) else None, right, text)
+
     def with_prices(self, prices: Mapping[str, float]) -> RoutingPolicy:
         """The same router under other prices; nothing is fitted again. Raises UsageError for a model that
         it does not have.
@@ -164,6 +194,7 @@ class RoutingPolicy:
                 {"name": name, "kind": head.kind, "facts": facts_of(head)} for name, head in one.heads.items()
             ],
             "left_out": one.left_out,
+            "cascade": list(self.cascade.names) if self.cascade is not None else None,
             "facts": dict(self.facts),
         }
 
@@ -178,6 +209,9 @@ class RoutingPolicy:
         }
         found |= {f"stack.{name}": value for name, value in one.stack._asdict().items()}
         found |= {f"curves.{name}": value for name, value in one.curves._asdict().items()}
+        if self.cascade is not None:
+            held = {k: v for k, v in vars(self.cascade).items() if isinstance(v, Tensor)}
+            found |= {f"cascade.{name}": value for name, value in held.items()}
         if one.familiar is not None:
             found |= {f"familiar.{name}": value for name, value in vars(one.familiar).items()}
         for name, head in one.heads.items():
@@ -210,29 +244,37 @@ class RoutingPolicy:
         tensors = read_tensors(place / _BODY, ("base", "out_of_fold", "known", "quality"))
         try:
             fitted = _fitted(head, tensors)
+            cascade = _cascade(head, tensors)
         except (KeyError, TypeError, ValueError) as error:
             raise ArtifactError(f"{path} does not fit {place / _BODY} ({error!r}); restore both") from error
         policy = Policy.load(place / "policy.json")
         policy.require(fitted.models, [UNFAMILIAR])
         scout, facts = (head_field(head, name, path) for name in ("scout", "facts"))
-        return cls(fitted, policy, scout, tensors["known"], tensors["quality"], facts)
+        return cls(fitted, policy, scout, tensors["known"], tensors["quality"], facts, cascade)
+
+
+def _inside(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name[len(prefix) :]: one for name, one in tensors.items() if name.startswith(prefix)}
+
+
+def _cascade(head: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Cascade | None:
+    if head["cascade"] is None:
+        return None
+    return Cascade(tuple(head["models"]), tuple(head["cascade"]), **_inside(tensors, "cascade."))
 
 
 def _fitted(head: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Fitted:
-    def inside(prefix: str) -> dict[str, Tensor]:
-        return {name[len(prefix) :]: one for name, one in tensors.items() if name.startswith(prefix)}
-
     heads = {
-        one["name"]: restored(KINDS[one["kind"]], one["facts"], inside(f"head.{one['name']}."))
+        one["name"]: restored(KINDS[one["kind"]], one["facts"], _inside(tensors, f"head.{one['name']}."))
         for one in head["heads"]
     }
-    familiar = inside("familiar.")
+    familiar = _inside(tensors, "familiar.")
     return Fitted(
         tuple(head["models"]),
         heads,
-        Stack(**inside("stack.")),
+        Stack(**_inside(tensors, "stack.")),
         tensors["base"],
-        Curves(**inside("curves.")),
+        Curves(**_inside(tensors, "curves.")),
         head["objective"],
         Familiar(**familiar) if familiar else None,
         tensors["out_of_fold"],
@@ -248,7 +290,8 @@ def make(
     ood = OutOfDistribution(reading=UNFAMILIAR, block=False) if fitted.familiar is not None else None
     policy = Policy(lam=lam, prices=table.prices() | dict(prices), ood=ood)
     facts = {"prompts": len(table), "labels": int(table.labelled.sum()), "notes": list(table.notes)}
-    return RoutingPolicy(fitted, policy, scout, table.key_numbers, table.quality, facts)
+    cascade = fit_cascade(table, fitted.out_of_fold) if enough(table) else None
+    return RoutingPolicy(fitted, policy, scout, table.key_numbers, table.quality, facts, cascade)
 
 
 def choices(p: Tensor, prices: Tensor, lam: float) -> Tensor:

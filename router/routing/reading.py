@@ -2,7 +2,8 @@
 
 Long form: one row a prompt and model. Columns: `prompt` (or `messages`: a list of {role, content}, in CSV as
 JSON), `model`, `correct` (0/1, true/false) or `score` (0 to 1), and if wanted `cost`, `latency`, `group`,
-`split`, `time`. Wide form: the models are named, and each has a column of labels.
+`split`, `time`, and any `signal_NAME`: a number that came with the answer, for cascades. Wide form: the
+models are named, and each has a column of labels.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from ...store.records import Message
 from .table import Table
 
 COLUMNS = ("prompt", "messages", "model", "correct", "score", "cost", "latency", "group", "split", "time")
+SIGNAL = "signal_"
 _TRUTHS = {"true": 1.0, "yes": 1.0, "false": 0.0, "no": 0.0}
 _ROLES = ("system", "user", "assistant")
 Row = Mapping[str, Any]
@@ -164,6 +166,7 @@ class Gathered:
     """Rows as they come in, merged by prompt and model."""
 
     source: str
+    signals: dict[str, dict[tuple[int, int], list[float]]] = field(default_factory=dict)
     places: dict[tuple[str, str], int] = field(default_factory=dict)
     turns: list[tuple[Message, ...]] = field(default_factory=list)
     models: dict[str, int] = field(default_factory=dict)
@@ -186,6 +189,12 @@ class Gathered:
                 continue
             model = self.models.setdefault(name, len(self.models))
             self.sums.setdefault((place, model), _Sum()).add(quality, cost, latency)
+            self._signals(where, row, (place, model))
+
+    def _signals(self, where: str, row: Row, at: tuple[int, int]) -> None:
+        for column, value in row.items():
+            if str(column).startswith(SIGNAL) and (number := _amount(where, column, value, True)) is not None:
+                self.signals.setdefault(column.removeprefix(SIGNAL), {}).setdefault(at, []).append(number)
 
     def _place(self, where: str, row: Row) -> int:
         """The prompt's number; the same prompt in another split is another row, for `require_apart` to
@@ -221,6 +230,7 @@ class Gathered:
             tuple(self.splits) if any(self.splits) else (),
             times if any(t is not None for t in self.times) else (),
             self._notes(shape),
+            {name: _means(found, shape) for name, found in self.signals.items()},
         )
         kept = torch.nonzero(whole.labelled.any(1))[:, 0]
         return whole if len(kept) == len(whole) else whole.take(kept)
@@ -236,6 +246,14 @@ class Gathered:
             "sparse": (unlabelled, f"of {shape[0] * shape[1]} pairs of prompt and model have no label"),
         }
         return tuple(f"{count} {words}" for count, words in lines.values() if count)
+
+
+def _means(found: Mapping[tuple[int, int], Sequence[float]], shape: tuple[int, int]) -> torch.Tensor:
+    """Means of repeated values at their places, NaN elsewhere."""
+    whole = torch.full(shape, math.nan)
+    for place, values in found.items():
+        whole[place] = sum(values) / len(values)
+    return whole
 
 
 def _identity(row: Row) -> str:

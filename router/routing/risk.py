@@ -1,10 +1,9 @@
-"""Abstention and escalation at a stated risk, and cascades that look at the cheap answer first."""
+"""Abstention and escalation at a stated risk."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
 from ...store.errors import UsageError
@@ -45,25 +44,3 @@ def with_risk(policy: RoutingPolicy, risk: float, delta: float = 0.1) -> Routing
     right = (found.quality >= 0.5).double()
     threshold = calibrate_threshold(found.p.tolist(), right.tolist(), risk, delta=delta)
     return policy._with(threshold=threshold, risk=risk)
-
-
-class Cascade(NamedTuple):
-    """Ask `first`, and `second` where the answer of `first` looks worse than `threshold`."""
-
-    quality: float
-    cost: float
-    share: float
-
-
-def cascade(
-    looks: Tensor, first: Tensor, second: Tensor, prices: tuple[float, float], threshold: float
-) -> Cascade:
-    """What a cascade gives: mean quality, mean cost (who is asked is paid), share that went on.
-
-    looks [N]: P(correct) of the cheap answer after it was seen (calibrated from its own signals). first,
-    second [N]: quality of the two answers.
-    """
-    goes_on = looks < threshold
-    quality = torch.where(goes_on, second, first)
-    cost = prices[0] + goes_on.double() * prices[1]
-    return Cascade(float(quality.double().mean()), float(cost.mean()), float(goes_on.double().mean()))

@@ -7,7 +7,7 @@ a prompt are merged: their labels become the mean, so verdicts that disagree bec
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -39,7 +39,8 @@ class Table:
     """N prompts and M models.
 
     turns: the conversation of each prompt, the prompt last. quality, cost, latency: [N,M] float32, NaN where
-    unknown (cost and latency in the units of the table). groups and splits: '' where the table names none.
+    unknown (cost and latency in the units of the table). signals: numbers that came with the answers, by
+    name, [N,M] each. groups and splits: '' where the table names none.
     times: [N] or empty, whatever the table counts time in. notes: what was merged or left out while reading.
     """
 
@@ -52,6 +53,7 @@ class Table:
     splits: tuple[str, ...] = ()
     times: tuple[float, ...] = ()
     notes: tuple[str, ...] = field(default=())
+    signals: Mapping[str, Tensor] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.turns)
@@ -90,6 +92,7 @@ class Table:
             tuple(self.splits[i] for i in index) if self.splits else (),
             tuple(self.times[i] for i in index) if self.times else (),
             self.notes,
+            {name: one[place] for name, one in self.signals.items()},
         )
 
     def with_models(self, names: Sequence[str]) -> Table:
@@ -110,6 +113,7 @@ class Table:
             self.splits,
             self.times,
             self.notes,
+            {name: one[:, at] for name, one in self.signals.items()},
         )
         return kept.take(torch.nonzero(kept.labelled.any(1))[:, 0])
 
@@ -121,6 +125,13 @@ class Table:
             if stated.numel():
                 found[name] = float(stated.double().mean())
         return found
+
+    def column(self, name: str) -> Tensor:
+        """quality, cost, latency or a signal [N,M]; all NaN for a signal that the table does not have."""
+        if name in ("quality", "cost", "latency"):
+            found: Tensor = getattr(self, name)
+            return found
+        return self.signals.get(name, torch.full_like(self.quality, torch.nan))
 
     def require_learnable(self) -> None:
         """Raises UsageError when there is nothing to learn: no label, or all labels alike."""
@@ -149,14 +160,11 @@ def joined(tables: Sequence[Table]) -> Table:
     for table in tables:
         for i, turns in enumerate(table.turns):
             rows.setdefault((turns, table.splits[i] if table.splits else ""), []).append((table, i))
-    columns = {
-        name: torch.full((len(rows), len(models)), torch.nan) for name in ("quality", "cost", "latency")
-    }
+    names = ["quality", "cost", "latency", *dict.fromkeys(name for table in tables for name in table.signals)]
+    columns = {name: torch.full((len(rows), len(models)), torch.nan) for name in names}
     for number, places in enumerate(rows.values()):
         for name, whole in columns.items():
-            stack = torch.stack(
-                [_spread(getattr(table, name)[i], table.models, models) for table, i in places]
-            )
+            stack = torch.stack([_spread(table.column(name)[i], table.models, models) for table, i in places])
             whole[number] = torch.nanmean(stack, 0)
     firsts = [places[0] for places in rows.values()]
     groups = tuple(table.groups[i] if table.groups else "" for table, i in firsts)
@@ -172,6 +180,7 @@ def joined(tables: Sequence[Table]) -> Table:
         splits if any(splits) else (),
         (),
         notes,
+        {name: columns[name] for name in names[3:]},
     )
 
 

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
+from pilothouse.agents import Pilot
 from pilothouse.agents.cli.route import app
-from pilothouse.agents.routers import Router
+from pilothouse.agents.routers import Router, turns_of
+from pilothouse.agents.voyage import Unlogged
 from pilothouse.router.policy import Policy
 from pilothouse.router.probes.probe import ProbeBank
 from pilothouse.specialists.family import Family
+from pilothouse.specialists.integrity import seal
 from pilothouse.store.errors import ArtifactError, NotFoundError, UsageError
 
 HEADS = ("--heads", "length,linear", "--quiet", "--json")
@@ -66,7 +71,7 @@ def test_decide_routes_by_what_the_scout_saw(fitted: Path) -> None:
 
 
 def test_the_controller_loads_the_probes(fitted: Path, tmp_path: Path) -> None:
-    run("install", fitted, "--into", tmp_path / "family")
+    run("install", fitted, "--into", tmp_path / "family", "--linear")
     family = Family.open(tmp_path / "family")
     family.verify()
     assert family.bank is not None
@@ -80,6 +85,59 @@ def test_the_controller_loads_the_probes(fitted: Path, tmp_path: Path) -> None:
     assert family.bank.probe("facts").sha256 == shipped.bank.probe("facts").sha256
     with pytest.raises(UsageError, match="exists already"):
         run("install", fitted, "--into", tmp_path / "family")
+
+
+def test_the_controller_decides_by_the_whole_policy(fitted: Path, tmp_path: Path) -> None:
+    run("install", fitted, "--into", tmp_path / "family")
+    family = Family.open(tmp_path / "family")
+    family.verify()
+    assert {one.name for one in family.artifacts() if one.kind == "router"} == {"router"}
+    router = Router.open(fitted)
+    with Pilot(family, ledger=Unlogged()) as pilot:
+        for prompt in ("What is 31 + 45?", "Tell a story of dog 3 and cat 7"):
+            answer = pilot.ask(prompt, max_tokens=4)
+            told = {one["specialist"]: one for one in json.loads(answer.model_dump_json())["candidates"]}
+            _, ours = router.decide(prompt)
+            assert len(ours) == 2
+            for one in ours:
+                assert told[one.specialist]["p_correct"] == pytest.approx(
+                    one.p_correct, abs=0.02
+                )  # the engine rounds otherwise
+                assert told[one.specialist]["cost"] == one.cost
+            assert "unfamiliar" in {one["probe"] for one in json.loads(answer.model_dump_json())["readings"]}
+            assert "facts" in told  # whom the policy does not know keeps its probe
+    Path(tmp_path / "family/router/router.json").write_text("{}")
+    with pytest.raises(ArtifactError):
+        Pilot(Family.open(tmp_path / "family"), ledger=Unlogged()).warm()
+
+
+def test_a_family_without_probes_is_routed_by_the_text(tmp_path: Path) -> None:
+    path = table(tmp_path, ("arithmetic", "stories"))
+    run(
+        "fit",
+        path,
+        "-o",
+        tmp_path / "p",
+        "--scout",
+        "none",
+        "--heads",
+        "words",
+        "--quiet",
+        "--no-report",
+        "--json",
+    )
+    run("install", tmp_path / "p", "--into", tmp_path / "family")
+    shutil.rmtree(tmp_path / "family/probes")
+    shutil.rmtree(tmp_path / "family/features")
+    Policy().save(tmp_path / "family/policy.json")
+    seal(tmp_path / "family")
+    ship = Pilot(tmp_path / "family", ledger=Unlogged()).ship
+    assert ship.scout is not None
+    assert ship.layers == ()
+    turns = turns_of("Tell a story of dog 3 and cat 7")
+    p = ship.scout.observe(turns, {}).p_correct
+    assert p["stories"] > p["arithmetic"]
+    assert ship.scout.explain("stories", torch.zeros(0)) == ()
 
 
 def test_installed_probes_say_what_the_linear_head_says(fitted: Path) -> None:

@@ -8,7 +8,15 @@ from tiny import CONFIGS, FINAL_NORM, LAYERS, WIDTH, model, prompt
 from torch import nn
 from transformers import LlamaModel, T5Config, T5ForConditionalGeneration
 
-from pilothouse.router.taps import Site, Taps, decoder_layers, pool_last, pool_max_rolling_mean
+from pilothouse.router.taps import (
+    Site,
+    Taps,
+    decoder_layers,
+    pool_attention,
+    pool_last,
+    pool_max_rolling_mean,
+    pool_mean,
+)
 from pilothouse.store.errors import UsageError
 
 
@@ -90,6 +98,25 @@ def test_rolling_mean_ignores_the_sink_and_finds_the_burst() -> None:
     x[0] = 1000.0
     x[20:28, 1] = 1.0
     assert pool_max_rolling_mean(x).tolist() == [0.0, 1.0]
+
+
+def test_attention_finds_what_is_like_the_last_token() -> None:
+    make = torch.Generator().manual_seed(0)
+    noise = torch.randn(60, WIDTH, generator=make)
+    query, value = torch.randn(2, WIDTH, generator=make)
+    states = noise.clone()
+    states[20], states[-1] = 3 * query + value, 3 * query
+    found = nn.functional.cosine_similarity(pool_attention(states), states[20], dim=0)
+    spread = nn.functional.cosine_similarity(pool_mean(states), states[20], dim=0)
+    assert float(found) > 0.9 > float(spread) + 0.2
+    # weights by hand; without a likeness that stands out it is about the mean
+    weights = torch.softmax(nn.functional.cosine_similarity(states[1:-1], states[-1:], dim=1) / 0.5, 0)
+    torch.testing.assert_close(pool_attention(states, 0.5), weights @ states[1:-1])
+    torch.testing.assert_close(pool_attention(noise, 1e6), noise[1:-1].mean(0), rtol=1e-3, atol=1e-4)
+    for length in (1, 2):
+        torch.testing.assert_close(pool_attention(noise[:length]), noise[length - 1])
+    with pytest.raises(UsageError, match="temperature"):
+        pool_attention(noise, 0.0)
 
 
 def test_bad_states_are_refused() -> None:

@@ -15,7 +15,7 @@ from pilothouse.router.routing.comparing import STACK, Judge, contenders, verdic
 from pilothouse.router.routing.fitting import Fitted, Options, calibration_errors, fit
 from pilothouse.router.routing.judging import judged
 from pilothouse.router.routing.report import Report
-from pilothouse.router.routing.risk import cascade, chosen, with_risk
+from pilothouse.router.routing.risk import chosen, with_risk
 from pilothouse.router.routing.seen import Seen
 from pilothouse.router.routing.trust import Familiar, fit_curves, platt
 from pilothouse.store.errors import ArtifactError, UsageError
@@ -224,11 +224,3 @@ def test_too_little_to_learn_from_is_said(train: Planted) -> None:
     same = replace(train.table, quality=torch.ones_like(train.table.quality))
     with pytest.raises(UsageError, match="labels are 1"):
         fit(same, train.seen)
-
-
-def test_a_cascade_pays_for_both_answers() -> None:
-    looks, first, second = torch.tensor([0.9, 0.2]), torch.tensor([1.0, 0.0]), torch.tensor([1.0, 1.0])
-    found = cascade(looks, first, second, (1.0, 10.0), 0.5)
-    assert found.quality == 1.0
-    assert found.cost == pytest.approx(6.0)
-    assert found.share == 0.5
