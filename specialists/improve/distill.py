@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import copy
 import json
-import math
-import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -37,10 +35,10 @@ from .finetune import (
     collate,
     head_logits,
     plain_attention,
-    same_settings,
     targets_of,
 )
-from .pretrain import Sink, checkpoint, restore
+from .loop import Learning, learn, same_settings, warm_then_falling
+from .pretrain import Sink
 
 
 @dataclass(frozen=True)
@@ -68,11 +66,7 @@ class Distilling:
 
     def rate_at(self, step: int) -> float:
         """Learning rate at `step`: linear warm-up, then linear fall to 0."""
-        rising, falling = (
-            (step + 1) / max(1, self.warmup),
-            (self.steps - step) / max(1, self.steps - self.warmup),
-        )
-        return self.rate * min(rising, falling)
+        return self.rate * warm_then_falling(step, self.steps, self.warmup)
 
 
 def shallow(teacher: PreTrainedModel, layers: Sequence[int]) -> PreTrainedModel:
@@ -183,25 +177,15 @@ class Distiller:
         soft = soft_loss(logits, wanted, plan.top, plan.temperature)
         return plan.soft * soft + (1 - plan.soft) * hard + plan.prompt * own
 
-    def step(self, batch: Batch, number: int) -> float:
-        """Take one optimizer step and return the loss.
+    def learning(self, rows: Sequence[Row], invocation: int) -> Learning:
+        """Return what the loop runs, over these rows."""
+        order = Order(rows, self.plan.rows, self.plan.seed)
 
-        Raises:
-            FloatingPointError: the loss is not finite.
-        """
-        loss = self.loss(batch)
-        value = loss.item()
-        if not math.isfinite(value):
-            raise FloatingPointError(
-                f"loss is {value} at step {number}: lower the rate, then run again to resume"
-            )
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.plan.rate_at(number)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(self.student.parameters(), self.plan.clip)
-        self.optimizer.step()
-        return value
+        def loss_of(step: int) -> tuple[Tensor, int]:
+            batch = collate([rows[i] for i in order.batch(step)], invocation, self.student.device)
+            return self.loss(batch), int(batch.mask.sum())
+
+        return Learning(self.student, self.optimizer, self.plan, loss_of, "distill ")
 
 
 def distill(
@@ -240,30 +224,13 @@ def distill(
         for model in (bank.model, student):
             stack.enter_context(plain_attention(model))
         student.train()
-        loss = _loop(Distiller(bank, name, student, plan), rows, len(codec.invocation), work, say)
+        distiller = Distiller(bank, name, student, plan)
+        loss = learn(distiller.learning(rows, len(codec.invocation)), work, say)
         student.train(False)
     saved = cast(Any, copy.deepcopy(student)).to(torch.bfloat16)
     with quiet():
         saved.save_pretrained(target)
     return loss
-
-
-def _loop(distiller: Distiller, rows: list[Row], invocation: int, work: Path, say: Sink) -> float:
-    plan, student, optimizer = distiller.plan, distiller.student, distiller.optimizer
-    first, order = restore(student, [optimizer], work), Order(rows, plan.rows, plan.seed)
-    running, tokens, started = math.nan, 0, time.monotonic()
-    for step in range(first, plan.steps):
-        batch = collate([rows[i] for i in order.batch(step)], invocation, student.device)
-        value = distiller.step(batch, step)
-        running = value if math.isnan(running) else 0.95 * running + 0.05 * value
-        tokens += int(batch.mask.sum())
-        if (step + 1) % plan.every == 0 or step + 1 == plan.steps:
-            checkpoint(student, [optimizer], step + 1, work)
-            seconds = time.monotonic() - started
-            left = (plan.steps - step - 1) * seconds / (step + 1 - first)
-            rate = f"{tokens / seconds:.0f} tokens/s, {left:.0f} s left"
-            say(f"distill step {step + 1}/{plan.steps} loss {running:.4f} {rate}")
-    return running
 
 
 def keep_rows(path: Path, rows: Sequence[Row]) -> None:

@@ -8,14 +8,12 @@ so that every row's invocation token stands in the same column, and batches hold
 
 from __future__ import annotations
 
-import json
 import math
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Protocol, cast
 
 import numpy as np
 import torch
@@ -25,7 +23,8 @@ from transformers import DynamicCache, PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from ..adapters import Adapter, AdapterBank, LowRank, linear_maps, save_adapter, shape_of
-from .pretrain import Sink, checkpoint, restore
+from .loop import Learning, Tick, learn, same_settings, warm_then_falling
+from .pretrain import Sink
 
 TRAINED = "trained"
 
@@ -89,11 +88,7 @@ class Tuning:
 
     def rate_at(self, step: int) -> float:
         """Learning rate at ``step``."""
-        rising, falling = (
-            (step + 1) / max(1, self.warmup),
-            (self.steps - step) / max(1, self.steps - self.warmup),
-        )
-        return self.rate * min(rising, falling)
+        return self.rate * warm_then_falling(step, self.steps, self.warmup)
 
 
 @dataclass(frozen=True)
@@ -268,6 +263,7 @@ def train_adapter(
     say: Sink = lambda line: None,
     *,
     base: str = "trunk",
+    tick: Tick = lambda done, total: None,
 ) -> float:
     """Train an adapter on ``lessons`` and write it to ``target`` as a PEFT folder; return the last smoothed
     loss (nats).
@@ -292,7 +288,7 @@ def train_adapter(
     try:
         bank.add(learner.adapter(TRAINED, codec.invocation))
         with plain_attention(trunk):
-            loss = _loop(trunk, bank, learner, rows, len(codec.invocation), work, say)
+            loss = learn(_learning(trunk, bank, learner, rows, len(codec.invocation)), work, say, tick)
     finally:
         bank.close()
         trunk.train(was_training)
@@ -315,64 +311,16 @@ def plain_attention(model: PreTrainedModel) -> Iterator[None]:
         model.set_attn_implementation(before)
 
 
-def same_settings(work: Path, settings: dict[str, Any]) -> None:
-    """Write the run's settings into ``work``, or compare them with those that are there.
+def _learning(
+    trunk: PreTrainedModel, bank: AdapterBank, learner: Learner, rows: list[Row], invocation: int
+) -> Learning:
+    tuning = learner.tuning
+    order, device = Order(rows, tuning.rows, tuning.seed), next(trunk.parameters()).device
 
-    Raises:
-        ValueError: they differ.
-    """
-    path, text = work / "settings.json", json.dumps(settings, indent=2, sort_keys=True)
-    if path.exists() and path.read_text() != text:
-        raise ValueError(
-            f"{work} holds a run with other settings: delete it to start again, or restore {path}"
-        )
-    work.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
-
-
-def _loop(
-    trunk: PreTrainedModel,
-    bank: AdapterBank,
-    learner: Learner,
-    rows: list[Row],
-    invocation: int,
-    work: Path,
-    say: Sink,
-) -> float:
-    tuning, optimizer = learner.tuning, learner.optimizer()
-    holder = cast(PreTrainedModel, learner.module)
-    first, order = restore(holder, [optimizer], work), Order(rows, tuning.rows, tuning.seed)
-    device, running, tokens, started = next(trunk.parameters()).device, math.nan, 0, time.monotonic()
-    for step in range(first, tuning.steps):
+    def loss_of(step: int) -> tuple[Tensor, int]:
         batch = collate([rows[i] for i in order.batch(step)], invocation, device)
         with torch.autocast(device.type, dtype=torch.bfloat16):
             logits = answer_logits(trunk, batch, bank, TRAINED)
-        loss = F.cross_entropy(logits.float(), targets_of(batch))
-        value = descend(loss, learner, optimizer, step)
-        running = value if math.isnan(running) else 0.95 * running + 0.05 * value
-        tokens += int(batch.mask.sum())
-        if (step + 1) % tuning.every == 0 or step + 1 == tuning.steps:
-            checkpoint(holder, [optimizer], step + 1, work)
-            seconds = time.monotonic() - started
-            left = (tuning.steps - step - 1) * seconds / (step + 1 - first)
-            rate = f"{tokens / seconds:.0f} tokens/s, {left:.0f} s left"
-            say(f"step {step + 1}/{tuning.steps} loss {running:.4f} {rate}")
-    return running
+        return F.cross_entropy(logits.float(), targets_of(batch)), int(batch.mask.sum())
 
-
-def descend(loss: Tensor, learner: Learner, optimizer: torch.optim.Optimizer, step: int) -> float:
-    """Take one optimizer step down ``loss`` and return its value.
-
-    Raises:
-        FloatingPointError: the loss is not finite.
-    """
-    value = loss.item()
-    if not math.isfinite(value):
-        raise FloatingPointError(f"loss is {value} at step {step}: lower the rate, then run again to resume")
-    for group in optimizer.param_groups:
-        group["lr"] = learner.tuning.rate_at(step) * group["ratio"]
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
-    torch.nn.utils.clip_grad_norm_(learner.module.parameters(), learner.tuning.clip)
-    optimizer.step()
-    return value
+    return Learning(learner.module, learner.optimizer(), tuning, loss_of)

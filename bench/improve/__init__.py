@@ -1,0 +1,1 @@
+"""Measure the steps of `pilothouse build` against their baselines and controls."""
