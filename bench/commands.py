@@ -14,6 +14,7 @@ from .audit import audit
 from .faults import faults
 from .features.command import features
 from .fuzz import fuzz
+from .improve.command import improve
 from .kernels import kernels
 from .locate.command import locate
 from .log import log
@@ -34,6 +35,7 @@ BENCHMARKS: dict[str, str] = {
     "log": "pilothouse.bench.log",
     "audit": "pilothouse.bench.audit",
     "features": "pilothouse.bench.features.run",
+    "improve": "pilothouse.bench.improve.run",
 }
 NEEDED = {"sklearn": "scikit-learn", "matplotlib": "matplotlib"}
 DATA = Path("../shared/data")
@@ -109,6 +111,7 @@ app.command()(fuzz)
 app.command()(kernels)
 app.command()(locate)
 app.command()(features)
+app.command()(improve)
 
 
 @app.command()

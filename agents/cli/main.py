@@ -35,6 +35,7 @@ COMMANDS: dict[str, Entry] = {
     "serve": Entry("serve", "Serve the OpenAI protocol, the log and metrics over HTTP."),
     "locate": Entry("locate", "Rank the parts of a model that an answer comes from."),
     "route": Entry("route", "Fit routing policies from labelled tables, judge and compare them."),
+    "build": Entry("build", "Make a specialist as a recipe says: distil, fine-tune, quantize, verify."),
     "bench": Entry("bench", "Measure a family against its baselines."),
     "doctor": Entry("doctor", "Check this installation and say what to do about each fault."),
     "config": Entry("config", "Show the settings in force and where each comes from."),
