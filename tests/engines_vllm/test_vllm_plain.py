@@ -14,7 +14,8 @@ from pilothouse.specialists.engines import choose
 from pilothouse.specialists.engines.base import NotOffered, Request, Sampling
 from pilothouse.specialists.engines.plan import Span
 from pilothouse.specialists.engines.vllm import versions
-from pilothouse.specialists.engines.vllm.binding import activated
+from pilothouse.specialists.engines.vllm.binding import BOARD, activated
+from pilothouse.specialists.engines.vllm.binding import boarded as with_board
 from pilothouse.specialists.engines.vllm.board import BOARDS, Board
 from pilothouse.specialists.engines.vllm.keys import marked
 from pilothouse.specialists.engines.vllm.row import Note, mark_of, salt_of
@@ -252,11 +253,11 @@ def test_a_pass_equals_plain_arithmetic_and_idle_rows_keep_their_bits(
     model, board = boarded
     rows = ride(board, seed)
     x = torch.randn(sum(count for _, count, _ in rows), WIDTH, generator=torch.Generator().manual_seed(seed))
-    board.begin([])
+    board.begin([], 0)
     model(x)
     idle = [stream.clone() for stream in model.seen]
     spans: Any = [Span(rider, at, 0, count, True) for at, count, rider in rows]  # type: ignore[arg-type]
-    board.begin(spans)
+    board.begin(spans, len(x))
     model(x)
     at, count, _ = rows[1]
     for layer, (found, wanted) in enumerate(zip(model.seen, truth(model, x, rows), strict=True)):
@@ -265,7 +266,7 @@ def test_a_pass_equals_plain_arithmetic_and_idle_rows_keep_their_bits(
     assert not torch.equal(model.seen[-1], idle[-1])
     for _, _, rider in rows:
         board.sites.give(rider.acts)
-    board.begin([])
+    board.begin([], 0)
     model(x)
     assert all(torch.equal(a, b) for a, b in zip(model.seen, idle, strict=True))
     assert board.sites.in_use == 0
@@ -280,12 +281,12 @@ def test_the_compiled_hook_is_one_opaque_operator() -> None:
     board = Board(model, config, Settings(None, 16, 4, 8), TOKENS, torch.device("cpu"), compiled=True)
     run: Any = torch.compile(lambda x: model(x), backend="eager", fullgraph=True)
     x = torch.randn(9, WIDTH)
-    board.begin([])
+    board.begin([], 0)
     idle = run(x).clone()
     for one in (board, eager):
         rider: Any = Rider(0, POOL[3], 5)
         rider.acts = one.sites.take(rider.vectors)
-        one.begin([Span(rider, 0, 0, 9, True)])
+        one.begin([Span(rider, 0, 0, 9, True)], 9)
     assert torch.equal(run(x), other(x))
     assert not torch.equal(run(x), idle)
 
@@ -299,7 +300,7 @@ def test_a_steady_batch_keeps_its_index_and_a_change_renews_it(boarded: tuple[Mo
         rider.acts = board.sites.take(rider.vectors)
 
     def go(order: list[int], first: int) -> Tensor:
-        board.begin([Span(riders[who], at, first, 1, True) for at, who in enumerate(order)])
+        board.begin([Span(riders[who], at, first, 1, True) for at, who in enumerate(order)], 2)
         return model(x).clone()  # type: ignore[no-any-return]
 
     first, second, turned = go([0, 1], 5), go([0, 1], 6), go([1, 0], 7)
@@ -312,6 +313,57 @@ def test_adapters_act_from_the_boundary_on() -> None:
     spans = [Span(Rider(3, (), 1), 0, 1, 4, True), Span(Rider(0, (), 2), 4, 5, 1, True)]  # type: ignore[arg-type]
     board: Any = SimpleNamespace(spans=spans)
     assert activated(board, (7, 7, 7, 7, 8)) == (0, 0, 7, 7, 8)
+
+
+class State:
+    """What the plugin knows of vLLM's `ModelState`: the V2 runner's hooks around a pass."""
+
+    max_num_tokens = TOKENS
+
+    def __init__(self, vllm_config: Any, model: Any, encoder_cache: Any, device: Any) -> None: ...
+    def add_request(self, req_index: int, new_req_data: Any) -> None: ...
+    def remove_request(self, req_id: str) -> None: ...
+    def preprocess_state(self, input_batch: Any, *more: Any) -> None: ...
+    def postprocess_state(self, idx_mapping: Any, num_sampled: Any) -> None: ...
+
+
+@torch.inference_mode()
+def test_the_second_runners_state_finds_rows_in_the_batchs_own_order() -> None:
+    """Stands in for vLLM: requests are added, then sorted anew in each batch, beside one of somebody else."""
+    model = Model(True)
+    config = SimpleNamespace(
+        additional_config={"pilothouse": Settings(None, 16, 4, 8).plain()},
+        compilation_config=SimpleNamespace(cudagraph_capture_sizes=None, mode=0),
+        model_config=SimpleNamespace(
+            hf_text_config=SimpleNamespace(hidden_size=WIDTH, num_hidden_layers=LAYERS)
+        ),
+    )
+    state = with_board(State)(config, model, None, torch.device("cpu"))
+    board: Board = getattr(state, BOARD)
+    riders: dict[str, Any] = {"a": Rider(1, (vector(),), 1), "b": Rider(0, (vector(seed=9, layer=2),), 2)}
+    for name, rider in riders.items():
+        rider.acts = board.sites.take(rider.vectors)
+        rider.span = lambda at, first, count, rider=rider: Span(rider, at, first, count, True)
+        board.rows[rider.serial] = rider
+        params = SimpleNamespace(extra_args=Note(rider.serial, 0, "", 0).plain())
+        state.add_request(0, SimpleNamespace(req_id=name, sampling_params=params))
+    state.add_request(2, SimpleNamespace(req_id="other", sampling_params=SimpleNamespace(extra_args=None)))
+    x = torch.randn(6, WIDTH)
+    for order, counts in ((("b", "other", "a"), (3, 1, 2)), (("a", "b", "other"), (1, 4, 1))):
+        batch = SimpleNamespace(
+            req_ids=order, num_computed_tokens_np=torch.zeros(3).numpy(), num_scheduled_tokens=counts
+        )
+        state.preprocess_state(batch, None)
+        model(x)
+        found, rows, at = model.seen, [], 0
+        for name, count in zip(order, counts, strict=True):
+            rows += [(at, count, riders[name])] if name in riders else []
+            at += count
+        assert board.tokens == 6
+        assert all(torch.allclose(a, b, atol=1e-4) for a, b in zip(found, truth(model, x, rows), strict=True))
+        state.postprocess_state(None, None)
+    state.remove_request("a")
+    assert set(state.notes) == {"b"}
 
 
 # -- what vLLM is told -------------------------------------------------------------------------------------

@@ -20,15 +20,13 @@ BOARD = "pilothouse_board"
 
 def make(model: Any, config: Any, tokens: int, device: Any) -> Board | None:
     """A board on a loaded model, where its `VllmConfig` asks for one."""
-    from vllm.config import CompilationMode
-
     settings = Settings.of(config)
     if settings is None:
         return None
     compilation = config.compilation_config
-    padded = max(tokens, *(compilation.cudagraph_capture_sizes or ()))
-    compiled = compilation.mode != CompilationMode.NONE
-    return Board(model, config.model_config.hf_text_config, settings, padded, device, compiled)
+    padded = max([tokens, *(compilation.cudagraph_capture_sizes or ())])
+    # CompilationMode.NONE is 0
+    return Board(model, config.model_config.hf_text_config, settings, padded, device, bool(compilation.mode))
 
 
 def begin(board: Board, notes: Mapping[str, Note], ids: Sequence[str], firsts: Any, counts: Any) -> None:
@@ -39,7 +37,7 @@ def begin(board: Board, notes: Mapping[str, Note], ids: Sequence[str], firsts: A
         row = None if note is None else board.rows.get(note.number)
         order.append(None if row is None else row.span(at, int(firsts[index]), count))
         at += count
-    board.begin(order)
+    board.begin(order, at)
 
 
 def bind_first() -> None:

@@ -71,8 +71,10 @@ class Board:
     # -- before a pass -------------------------------------------------------------------------------------
 
     @torch.inference_mode()
-    def begin(self, order: Sequence[Span | None]) -> None:
-        """Plan a pass over these spans, in the batch's order; None stands for requests of others."""
+    def begin(self, order: Sequence[Span | None], tokens: int) -> None:
+        """Plan a pass of so many tokens over these spans, in the batch's order; None stands for requests of
+        others.
+        """
         self.order = list(order)
         self.spans = [span for span in order if span is not None]
         key = self._key()
@@ -80,7 +82,7 @@ class Board:
             return
         self._steady = key
         self._index[:, :, : self._used] = 0
-        self._used = max((span.at + span.count for span in self.spans), default=0)
+        self._used = tokens
         for site in self.sites.of.values():
             site.turns, site.keeps = 0, False
         for span in self.spans:

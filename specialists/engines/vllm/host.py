@@ -75,6 +75,7 @@ class Host:
         with TURN, surroundings():
             self.engine: Any = _open(arguments)
             _live.add(self)
+            self._load_adapters()
         self._board = None if settings is None else BOARDS[settings.number]
 
     @property
@@ -122,12 +123,26 @@ class Host:
         promised = capacity.memory // (BLOCK * self.bytes_a_token)
         return max(whole, min(promised, 2 * whole * capacity.rows)) + 2
 
+    def _load_adapters(self) -> None:
+        """Load all adapters now: one that vLLM refuses later would end every request of its pass."""
+        for name in self.loras:
+            try:
+                self.engine.add_lora(self._lora(name))
+            except (ValueError, RuntimeError) as error:
+                raise NotOffered(
+                    f"vLLM does not take the adapter {name!r} ({error}): use the torch engine"
+                ) from error
+
+    def _lora(self, name: str) -> Any:
+        from vllm.lora.request import LoRARequest
+
+        return LoRARequest(name, 1 + list(self.loras).index(name), str(self.loras[name][1]))
+
     # -- requests ------------------------------------------------------------------------------------------
 
     def add(self, row: VllmRow, note: Note) -> None:
         """Hand a request to vLLM."""
         from vllm import SamplingParams
-        from vllm.lora.request import LoRARequest
         from vllm.sampling_params import RequestOutputKind
 
         given = isinstance(row.request, Reading) and bool(row.request.given)
@@ -143,12 +158,10 @@ class Host:
             extra_args=note.plain(),
         )
         prompt: dict[str, Any] = {"type": "token", "prompt_token_ids": row.tokens[:]}
-        salt, lora = salt_of(row.request), None
+        salt = salt_of(row.request)
         if salt is not None:
             prompt["cache_salt"] = salt
-        if row.adapter is not None:
-            number = 1 + list(self.loras).index(row.adapter)
-            lora = LoRARequest(row.adapter, number, str(self.loras[row.adapter][1]))
+        lora = None if row.adapter is None else self._lora(row.adapter)
         self.board.rows[note.number] = row
         self.engine.add_request(str(note.number), prompt, params, lora_request=lora)
 
@@ -178,7 +191,7 @@ class Host:
                 core.engine_core.scheduler.shutdown()
             else:
                 core.shutdown()
-        self.engine = self._board = None
+        self.engine = None
         self._scratch.cleanup()
 
 
