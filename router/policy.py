@@ -23,6 +23,7 @@ __all__ = ["OutOfDistribution", "Override", "Policy", "Steerable", "SteeringRule
 
 Price = Annotated[float, Field(ge=0.0)]
 _NEAREST = 3
+ALWAYS = "every answer"  # what a plan names in the place of a reading, where the rule has none
 
 
 class Steerable(Protocol):
@@ -33,12 +34,12 @@ class Steerable(Protocol):
 
 
 class SteeringRule(Frozen):
-    """When `reading` fired, steer with `vector` (whatever answers, or only `specialists`).
+    """When `reading` fired (None: always), steer with `vector` (whatever answers, or only `specialists`).
 
     `coefficient` None keeps the vector's own. `minimum` replaces the probe's threshold on the probability.
     """
 
-    reading: str
+    reading: str | None
     vector: str
     specialists: tuple[str, ...] | None = None
     coefficient: float | None = None
@@ -132,7 +133,8 @@ class Policy(Frozen):
             )
 
     def _reading_names(self) -> set[str]:
-        names = {rule.reading for rule in self.steering} | {one.reading for one in self.overrides}
+        names = {rule.reading for rule in self.steering if rule.reading is not None}
+        names |= {one.reading for one in self.overrides}
         return names | ({self.ood.reading} if self.ood else set())
 
     def _vector_names(self) -> list[str]:
@@ -277,7 +279,7 @@ class Policy(Frozen):
         for rule in self.steering:
             if _applies(rule, specialist, readings):
                 entries.setdefault(
-                    rule.vector, owner._vector(rule.vector).entry(rule.reading, rule.coefficient)
+                    rule.vector, owner._vector(rule.vector).entry(rule.reading or ALWAYS, rule.coefficient)
                 )
         return SteeringPlan(entries=tuple(entries.values()))
 
@@ -285,6 +287,8 @@ class Policy(Frozen):
 def _applies(rule: SteeringRule, specialist: str, readings: Sequence[Reading]) -> bool:
     if rule.specialists is not None and specialist not in rule.specialists:
         return False
+    if rule.reading is None:
+        return True
     reading = _named(readings, rule.reading)
     return reading.fired if rule.minimum is None else reading.probability >= rule.minimum
 

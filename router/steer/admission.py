@@ -1,0 +1,198 @@
+"""The validation gate: what a new entry must beat before a family's policy may use it.
+
+On prompts that it was not made with, an entry is compared, answer by answer, with no steering, with random
+directions of equal norm at the same places, and with entries made in the same way from shuffled labels. It is
+admitted when the lower end of each difference's 95 % interval is above 0, and its side effect on neutral text
+stays within a budget.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ...store.errors import ArtifactError, UsageError
+from ..files import head_field, read_json, sha256_of, write_json
+from .choice import Score
+from .task import Answer, Task, play, side_effect_ratio, validity_share
+from .vector import SteeringVector
+
+Vectors = Sequence[SteeringVector]
+FORMAT = 1
+Z = 1.96
+DRAWS = 5  # random directions
+
+
+@dataclass(frozen=True)
+class Arm:
+    """What the entry was compared with: shares right and valid there, and by how much the entry is more often
+    right, with the lower end of the 95 % interval of the paired difference.
+    """
+
+    name: str
+    right: float
+    valid: float
+    gain: float
+    low: float
+
+    @property
+    def beaten(self) -> bool:
+        """Whether the entry is better than chance would make it."""
+        return self.low > 0
+
+
+@dataclass(frozen=True)
+class Admission:
+    """The verdict on an entry (one vector, or several that go together), and the numbers behind it.
+
+    `harmed` is the side-effect ratio against no steering, `only_form` the share of the answers that became
+    right which had no form before; None where nothing changed.
+    """
+
+    identity: str
+    names: tuple[str, ...]
+    prompts: int
+    right: float
+    valid: float
+    arms: tuple[Arm, ...]
+    side_effect: float
+    budget: float
+    harmed: float | None
+    only_form: float | None
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Why it is refused; empty where it is admitted."""
+        found = [
+            f"not better than {one.name}: {100 * one.gain:+.1f} points, at least {100 * one.low:+.1f}"
+            for one in self.arms
+            if not one.beaten
+        ]
+        if not self.side_effect <= self.budget:
+            found.append(f"side effect {self.side_effect:.3g} nats a token, at most {self.budget:g} allowed")
+        return tuple(found)
+
+    @property
+    def admitted(self) -> bool:
+        """Whether a policy may use it."""
+        return not self.reasons
+
+    def save(self, path: Path) -> None:
+        """Write the verdict as JSON."""
+        arms = [vars(one) for one in self.arms]
+        write_json(path, {"format": FORMAT, **vars(self), "arms": arms, "admitted": self.admitted})
+
+    @classmethod
+    def load(cls, path: Path) -> Admission:
+        """Read a verdict back; whether it admits is decided again from its numbers. Raises ArtifactError when
+        the file is missing or damaged.
+        """
+        head = read_json(path)
+        if head.get("format") != FORMAT:
+            raise ArtifactError(f"{path} has format {head.get('format')!r}; this version reads {FORMAT}")
+        names = [name for name in cls.__dataclass_fields__ if name not in ("arms", "names")]
+        fields: dict[str, Any] = {name: head_field(head, name, path) for name in names}
+        try:
+            arms = tuple(Arm(**one) for one in head_field(head, "arms", path))
+            return cls(arms=arms, names=tuple(head_field(head, "names", path)), **fields)
+        except TypeError as error:
+            raise ArtifactError(f"{path} is no verdict: {error}; run the gate again") from error
+
+
+def identity(vectors: Vectors) -> str:
+    """SHA-256 of everything in the vectors that changes an answer: all but their stories (`meta`)."""
+    heads = [{**one.head(), "meta": None} for one in vectors]
+    tensors = {f"{i}.{name}": t for i, one in enumerate(vectors) for name, t in one.tensors().items()}
+    return sha256_of({"entries": heads}, tensors)
+
+
+def random_twin(vectors: Vectors, seed: int) -> tuple[SteeringVector, ...]:
+    """Random directions of equal norm in the place of the vectors: same layers, gates, scopes, strengths.
+
+    A clamped feature, whose push depends on the token, becomes the addition of its whole value.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    made = []
+    for one in vectors:
+        drawn = torch.randn(one.vector.shape, generator=generator)
+        vector = drawn * (one.vector.norm() / drawn.norm())
+        kind = "add" if one.kind == "clamp_feature" else one.kind
+        made.append(replace(one, vector=vector, kind=kind, encoder=None, feature=None))
+    return tuple(made)
+
+
+def of_equal_push(vectors: Vectors, like: Vectors) -> tuple[SteeringVector, ...]:
+    """Additive vectors with their coefficients set so that all of them push as far as those of `like`, in the
+    root of summed squares: an equal budget for a rival of another making.
+    """
+    push = sum((one.coefficient * float(one.vector.norm())) ** 2 for one in vectors) ** 0.5
+    wanted = sum((one.coefficient * float(one.vector.norm())) ** 2 for one in like) ** 0.5
+    if not push:
+        raise UsageError("a rival entry pushes nowhere: its coefficients are 0; make it again")
+    return tuple(replace(one, coefficient=one.coefficient * wanted / push) for one in vectors)
+
+
+def admit(
+    model: nn.Module,
+    task: Task,
+    vectors: Vectors,
+    shuffled: Sequence[Vectors],
+    cost: Score,
+    *,
+    budget: float,
+    seed: int = 0,
+    draws: int = DRAWS,
+) -> Admission:
+    """Judge an entry on prompts that nothing was made or tuned with.
+
+    `shuffled` are entries made in the same way from shuffled labels; an empty one stands for a maker that
+    found nothing there, which is no steering. Raises UsageError when there is no entry, or no such rival.
+    """
+    if not vectors or not shuffled:
+        raise UsageError(
+            f"{len(vectors)} vectors with {len(shuffled)} rivals from shuffled labels: the gate needs at "
+            "least one of each; make the entry again, its maker leaves them beside it"
+        )
+    entry, plain = play(model, task, vectors), play(model, task)
+    random = [play(model, task, random_twin(vectors, seed + i)) for i in range(draws)]
+    rivals = [play(model, task, one) if one else plain for one in shuffled]
+    return Admission(
+        identity=identity(vectors),
+        names=tuple(one.name for one in vectors),
+        prompts=len(task),
+        right=_mean([one.right for one in entry]),
+        valid=_mean([one.valid for one in entry]),
+        arms=(
+            arm("no steering", entry, [plain]),
+            arm("random directions", entry, random),
+            arm("shuffled labels", entry, rivals),
+        ),
+        side_effect=cost(vectors),
+        budget=budget,
+        harmed=_known(side_effect_ratio(plain, entry)),
+        only_form=_known(validity_share(plain, entry)),
+    )
+
+
+def arm(name: str, entry: Sequence[Answer], others: Sequence[Sequence[Answer]]) -> Arm:
+    """Compare an entry's answers with the mean over several rivals' answers to the same prompts."""
+    rights = torch.tensor([[one.right for one in answers] for answers in others]).double().mean(0)
+    gains = torch.tensor([one.right for one in entry]).double() - rights
+    error = float(gains.std(correction=0)) / max(len(gains) - 1, 1) ** 0.5
+    gain = float(gains.mean())
+    right = float(rights.mean())
+    valid = _mean([one.valid for answers in others for one in answers])
+    return Arm(name, right, valid, gain, gain - Z * error)
+
+
+def _known(value: float) -> float | None:
+    return None if value != value else value
+
+
+def _mean(values: Sequence[bool]) -> float:
+    return sum(values) / len(values)
