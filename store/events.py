@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from functools import lru_cache
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Insert, Table, delete, insert, select
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection, Table, bindparam, delete, func, select
 
+from . import prepared
 from .hashes import GENESIS, seal
 from .listing import Lines
 from .payloads import Event, artifact_id, row_of
 from .process import Process
 from .records import Artifact
 from .tables import artifacts, content, content_uses, events, meta, people, running
+
+_TIP = select(events.c.sequence, events.c.row_hash).where(
+    events.c.sequence == select(func.max(events.c.sequence)).scalar_subquery()
+)
+_HISTORY = select(events.c.thread_id, events.c.kind).where(events.c.record_id == bindparam("who"))
+_END = delete(running).where(running.c.record_id == bindparam("who"))
 
 
 class History(NamedTuple):
@@ -40,14 +47,14 @@ def lock_chain(connection: Connection) -> None:
 
     SQLite's BEGIN IMMEDIATE has done so already; other databases lock the row.
     """
-    connection.execute(select(meta.c.value).where(meta.c.key == "chain").with_for_update())
+    if connection.dialect.name != "sqlite":
+        connection.execute(select(meta.c.value).where(meta.c.key == "chain").with_for_update())
 
 
 def tip(connection: Connection) -> tuple[int, str]:
     """Sequence number and hash of the last row; (0, 64 zeros) for an empty log."""
-    newest = select(events.c.sequence, events.c.row_hash).order_by(events.c.sequence.desc()).limit(1)
-    row = connection.execute(newest).first()
-    return (row.sequence, row.row_hash) if row else (0, GENESIS)
+    rows = prepared.found(connection, _TIP)
+    return (rows[0][0], rows[0][1]) if rows else (0, GENESIS)
 
 
 def append(connection: Connection, event: Event) -> int:
@@ -62,16 +69,19 @@ class Batch:
     """Rows on their way into the chain together: linked in memory, then written with one statement a table.
 
     One row at a time, the statements would cost more than the rows (measured by `pilothouse bench log`).
+    `spelled` are keys of artifacts that the log surely has: those are not written again.
     """
 
-    def __init__(self, connection: Connection, record_ids: Iterable[str]) -> None:
-        self._connection = connection
+    def __init__(
+        self, connection: Connection, record_ids: Iterable[str], spelled: Set[str] = frozenset()
+    ) -> None:
+        self._connection, self._spelled = connection, spelled
         self._last, self._hash = tip(connection)
         self._histories = _histories(connection, set(record_ids))
         self._rows: list[dict[str, Any]] = []
         self._texts: dict[str, str] = {}
         self._uses: dict[tuple[str, str], None] = {}
-        self._artifacts: dict[str, Mapping[str, Any]] = {}
+        self.artifacts: dict[str, Mapping[str, Any]] = {}
         self._running: dict[str, Process] = {}
         self._ended: list[str] = []
         self._people: dict[str, str] = {}
@@ -90,7 +100,8 @@ class Batch:
         self._rows.append(row)
         self._texts.update(event.texts)
         self._uses.update(dict.fromkeys((event.record_id, name) for name in event.texts))
-        self._artifacts.update(draft.artifacts)
+        if not draft.artifacts.keys() <= self._spelled:
+            self.artifacts.update(draft.artifacts)
         if draft.opens is not None:
             self._running[event.record_id] = draft.opens
         if draft.closes and self._running.pop(event.record_id, None) is None:
@@ -111,40 +122,38 @@ class Batch:
         self._lines.flush(self._connection)
         self._insert_new(content, [{"sha256": key, "text": text} for key, text in self._texts.items()])
         self._insert_new(content_uses, [{"record_id": who, "sha256": key} for who, key in self._uses])
-        self._insert_new(artifacts, [{"id": key, **row} for key, row in self._artifacts.items()])
+        self._insert_new(artifacts, [{"id": key, **row} for key, row in self.artifacts.items()])
         marks = [{"record_id": who, **process.model_dump()} for who, process in self._running.items()]
         self._insert(running, marks)
-        if self._ended:
-            self._connection.execute(delete(running).where(running.c.record_id.in_(self._ended)))
+        prepared.run(self._connection, _END, [{"who": name} for name in self._ended])
         self._insert(people, [{"record_id": who, "person": name} for who, name in self._people.items()])
 
     def _insert(self, table: Table, rows: list[dict[str, Any]]) -> None:
-        if rows:
-            self._connection.execute(insert(table), rows)
+        prepared.run(self._connection, prepared.adding(table), rows)
 
     def _insert_new(self, table: Table, rows: list[dict[str, Any]]) -> None:
-        if rows:
-            self._connection.execute(_or_ignore(self._connection, table), rows)
-
-
-def _or_ignore(connection: Connection, table: Table) -> Insert:
-    """An insert that leaves a row alone whose key is there; both databases write it alike."""
-    own = sqlite if connection.dialect.name == "sqlite" else postgresql
-    statement: Insert = own.insert(table).on_conflict_do_nothing()
-    return statement
+        statement = prepared.adding_new(table, self._connection.dialect.name)
+        prepared.run(self._connection, statement, rows)
 
 
 def _histories(connection: Connection, names: set[str]) -> dict[str, History]:
-    if not names:
-        return {}
-    query = select(events.c.record_id, events.c.thread_id, events.c.kind).where(events.c.record_id.in_(names))
-    found: dict[str, History] = {}
-    for record_id, thread_id, kind in connection.execute(query):
-        known = found.get(record_id, History())
-        found[record_id] = History(thread_id, known.kinds | {kind})
-    return found
+    known: dict[str, History] = {}
+    for name, thread_id, kind in _kinds(connection, names):
+        known[name] = History(thread_id, known.get(name, History()).kinds | {kind})
+    return known
 
 
-def rows_of(given: Iterable[Artifact]) -> dict[str, Mapping[str, Any]]:
-    """Rows of the table of artifacts, by their keys."""
+def _kinds(connection: Connection, names: set[str]) -> Iterator[Sequence[str]]:
+    """(record, thread, kind) of all rows of these records: a query each in SQLite, one in all elsewhere."""
+    if connection.dialect.name == "sqlite":
+        for name in names:
+            yield from ((name, *row) for row in prepared.found(connection, _HISTORY, who=name))
+    elif names:
+        columns = (events.c.record_id, events.c.thread_id, events.c.kind)
+        yield from map(tuple, connection.execute(select(*columns).where(events.c.record_id.in_(names))))
+
+
+@lru_cache(maxsize=64)
+def rows_of(given: tuple[Artifact, ...]) -> Mapping[str, Mapping[str, Any]]:
+    """Rows of the table of artifacts, by their keys. A family's many are the same for each of its answers."""
     return {artifact_id(artifact): artifact.model_dump() for artifact in given}

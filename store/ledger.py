@@ -147,7 +147,8 @@ class Ledger:
 
         `answer` is the text shown to the user: the composed one when there are several parts.
 
-        Raises NotFoundError for a record never begun, StoreClosedError for one finished before.
+        Raises NotFoundError for a record never begun, StoreClosedError for one finished before, ValueError
+        for a part with invalid fields.
         """
         return self.finish_soon(
             record_id, status, parts=parts, answer=answer, artifacts=artifacts, error=error

@@ -16,7 +16,6 @@ from sqlalchemy import (
     and_,
     bindparam,
     func,
-    insert,
     or_,
     select,
     tuple_,
@@ -24,12 +23,15 @@ from sqlalchemy import (
     update,
 )
 
+from . import prepared
 from .database import matching
 from .errors import UsageError
 from .records import Frozen, Status, Time
 from .tables import content, content_uses, events, listing, people
 
 MOST_TEXTS = 2000  # texts that a search for the list looks at, the newest first
+_ENDS = ("status", "specialists", "p_correct", "total_ms")
+_END = update(listing).where(listing.c.record_id == bindparam("who")).values({n: bindparam(n) for n in _ENDS})
 ORDER = (listing.c.created_at.desc(), listing.c.sequence.desc())
 
 
@@ -74,12 +76,8 @@ class Lines:
 
     def flush(self, connection: Connection) -> None:
         """Write it, after the rows of `events`."""
-        if self._opened:
-            connection.execute(insert(listing), list(self._opened.values()))
-        if self._closed:
-            names = ("status", "specialists", "p_correct", "total_ms")
-            query = update(listing).where(listing.c.record_id == bindparam("who"))
-            connection.execute(query.values({name: bindparam(name) for name in names}), self._closed)
+        prepared.run(connection, prepared.adding(listing), list(self._opened.values()))
+        prepared.run(connection, _END, self._closed)
 
 
 def _nothing() -> dict[str, Any]:

@@ -8,10 +8,13 @@ prompt in them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple, TypeVar
 
+from pydantic import ValidationError
+
 from .hashes import canonical, digest, storable
-from .records import Artifact, Frozen, MessageRef, Outcome, Part, Request, RequestMeta, Status, utc_now
+from .records import Artifact, Frozen, MessageRef, Outcome, Part, Request, Status, utc_now
 
 Redact = Callable[[str], str]
 Model = TypeVar("Model", bound=Frozen)
@@ -65,9 +68,9 @@ def opened(
     """
     texts = Texts(redact)
     refs = tuple(MessageRef(role=m.role, sha256=texts.put(m.content)) for m in request.messages)
-    meta = RequestMeta(**{**request.model_dump(exclude={"messages", "person"}), "messages": refs})
+    turns = [{"role": ref.role, "sha256": ref.sha256} for ref in refs]
     body = {
-        "request": meta.model_dump(mode="json"),
+        "request": {**request.model_dump(mode="json", exclude={"messages", "person"}), "messages": turns},
         "prompt_sha256": refs[request.prompt_index].sha256,
         **extra,
     }
@@ -85,7 +88,9 @@ def closed(
     keep_text: bool,
     redact: Redact | None = None,
 ) -> Event:
-    """The row that says how it ended. `redact` as in `opened`."""
+    """The row that says how it ended. `redact` as in `opened`. Raises ValueError for a part that a copy with
+    changed fields made invalid.
+    """
     texts = Texts(redact)
     parts = tuple(parts)
     body = {
@@ -128,6 +133,7 @@ def plain(kind: str, record_id: str, thread_id: str, status: str, body: Mapping[
     return Event(kind, record_id, thread_id, status, canonical(dict(body)))
 
 
+@lru_cache(maxsize=4096)
 def artifact_id(artifact: Artifact) -> str:
     """The key of the artifacts table: a digest of what the row says."""
     return digest(canonical(artifact.model_dump(mode="json")))
@@ -172,7 +178,16 @@ def _event(
 def _part(part: Part, texts: Texts) -> dict[str, Any]:
     hops = tuple(_with(hop, answer=None, answer_sha256=texts.put_if(hop.answer)) for hop in part.hops)
     digests = {"prompt_sha256": texts.put_if(part.prompt), "answer_sha256": texts.put_if(part.answer)}
-    return _with(part, hops=hops, prompt=None, answer=None, **digests).model_dump(mode="json")
+    body = _with(part, hops=hops, prompt=None, answer=None, **digests).model_dump(mode="json", warnings=False)
+    try:
+        Part.model_validate(body)  # a copy with changed fields was not validated when it was made
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        place = ".".join(str(name) for name in first["loc"])
+        raise ValueError(
+            f"part {part.index} cannot be recorded: {place}: {first['msg']}; give the field a valid value"
+        ) from error
+    return body
 
 
 def _with(value: Model, **changes: Any) -> Model:

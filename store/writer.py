@@ -45,6 +45,7 @@ class Writer:
         self._closing = threading.Lock()
         self._closed = False
         self._connection: Connection | None = None
+        self._spelled: set[str] = set()  # keys of artifacts that this writer has seen on disk
         self._thread = threading.Thread(target=self._run, name="pilothouse-ledger", daemon=True)
         self._thread.start()
 
@@ -106,17 +107,20 @@ class Writer:
     def _commit(self, batch: list[Job]) -> None:
         self._connection = self._connection or self._engine.connect()
         answers: list[tuple[Job, Any]] = []
+        spelled: set[str] = set()
         with self._connection.begin():
             lock_chain(self._connection)
             for are_rows, group in groupby(batch, key=lambda job: job.record_id is not None):
                 jobs = list(group)
-                answers += self._together(jobs) if are_rows else self._alone(jobs)
+                answers += self._together(jobs, spelled) if are_rows else self._alone(jobs)
+        self._spelled |= spelled
         for job, answer in answers:
             job.future.set_result(answer)
 
-    def _together(self, jobs: list[Job]) -> list[tuple[Job, Any]]:
+    def _together(self, jobs: list[Job], spelled: set[str]) -> list[tuple[Job, Any]]:
         assert self._connection is not None
-        rows = Batch(self._connection, (job.record_id for job in jobs if job.record_id is not None))
+        names = (job.record_id for job in jobs if job.record_id is not None)
+        rows = Batch(self._connection, names, self._spelled)
         answers = []
         for job in jobs:
             try:
@@ -124,6 +128,7 @@ class Writer:
             except Exception as error:  # this job's own fault; its neighbours go on
                 job.future.set_exception(error)
         rows.flush()
+        spelled.update(rows.artifacts)
         return answers
 
     def _alone(self, jobs: Iterable[Job]) -> Iterator[tuple[Job, Any]]:
