@@ -13,7 +13,10 @@ _TOKEN = re.compile(r"\s*(?:(?P<number>\d+(?:\.\d+)?)|(?P<sign>[-+*/×÷−x()])
 _SIGNS = {"×": "*", "x": "*", "÷": "/", "−": "-"}
 _NUMBER = r"\d[\d,]*(?:\.\d+)?"
 _EXPRESSION = re.compile(rf"-?\s*{_NUMBER}(?:\s*[-+*/×÷−x]\s*{_NUMBER})+")
+# a sum on a line of its own; one with a negative result turns it round there: 12-30=-(30-12)
+_HEADING = re.compile(rf"(?P<sum>{_EXPRESSION.pattern})(?:\s*=\s*[-−]\s*\({_EXPRESSION.pattern}\))?")
 _EQUATION = re.compile(r"[-\d+*/×÷−().|\s=]*=[-\d+*/×÷−().|\s=]*")
+_SAID_SIGN = re.compile(r"\b(?:minus|negative)\s+(?=\d)", re.IGNORECASE)
 _LEADING = re.compile(r"\s*-?\s*\d+(?:\.\d+)?")
 _ASKING_WORDS = """
     what whats what's is calculate compute evaluate work out find how much many please solve could can would
@@ -94,12 +97,13 @@ def _stated(answer: str) -> str | None:
         return None
     if len(lines) == 1 and last is not None:
         return last[0]
-    return next((line for line in reversed(lines) if _EXPRESSION.fullmatch(line)), None)
+    headings = (_HEADING.fullmatch(line) for line in reversed(lines))
+    return next((heading["sum"] for heading in headings if heading), None)
 
 
 def _result(answer: str, expression: str) -> Fraction | None:
     """The number that an answer ends with; `Q remainder R` counts as Q + R / divisor."""
-    final = answer.rpartition("Answer:")[2]
+    final = _SAID_SIGN.sub("-", answer.rpartition("Answer:")[2])
     rest = re.search(rf"(-?{_NUMBER})\s+(?:remainder|rest|r)\s+(\d+)", final, re.IGNORECASE)
     divisor = re.fullmatch(r".*[/÷]\s*(\d+)\s*", expression)
     if rest and divisor and int(divisor[1]):

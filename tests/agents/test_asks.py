@@ -90,6 +90,10 @@ def test_no_value(text: str) -> None:
         ("Who ruled from 1914-1918?", "George V, for 4 years", None),
         ("Say what is 3 + 4 in French", "qu'est-ce que 3 + 4", None),
         ("What is 2 - 9?", "-7", None),
+        ("What is 2 - 9?", "minus 7", None),
+        ("Take 30 from 12.", "12-30=-(30-12)\n10-2=8|8\n3-1-1=1|18\nAnswer: -18", None),
+        ("Take 30 from 12.", "12-30=-(30-12)\n10-2=8|8\n3-1-1=1|18\nAnswer: -17", "12-30 is -18"),
+        ("Take 30 from 12.", "12-30=-(30-12)\n10-2=8|8\n3-1-1=1|18\nAnswer: 18", "12-30 is -18"),
     ],
 )
 def test_wrong_sums(prompt: str, answer: str, fault: str | None) -> None:
@@ -115,9 +119,7 @@ def test_a_changed_result_is_found() -> None:
     from pilothouse.specialists.starter.skills import arithmetic
 
     rows = arithmetic.examples("calibrate", 800, 5, None)
-    # results below zero are let pass, right or wrong
-    rows = [row for row in rows if "=-(" not in row.answer]
-    assert len(rows) > 600
+    assert any("=-(" in row.answer for row in rows), "results below zero too"
     changed = [(row.prompt, f"{row.answer[:-1]}{(int(row.answer[-1]) + 1) % 10}") for row in rows]
     found = sum(sums.wrong(prompt, answer) is not None for prompt, answer in changed)
     assert found >= 0.95 * len(rows)
