@@ -6,13 +6,14 @@ import asyncio
 from collections import deque
 from contextlib import suppress
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, Unpack
 
 from ..store.records import Outcome
 from .answer import Answer, Restart
+from .options import Options
 from .passage import Item, Passage
 from .pilot import Pilot, Prompt
-from .voyage import Ask, Steer
+from .voyage import Ask
 
 if TYPE_CHECKING:
     from .causal import Why
@@ -39,19 +40,10 @@ class AsyncPilot:
         prompt: Prompt,
         thread_id: str | None = None,
         specialist: str | None = None,
-        max_tokens: int | None = None,
-        temperature: float = 0.0,
-        seed: int = 0,
-        *,
-        steer: Steer | None = None,
-        parent_id: str | None = None,
-        remember: bool = True,
-        person: str | None = None,
+        **options: Unpack[Options],
     ) -> Answer:
         """Answer a prompt. See `Pilot.ask`."""
-        ask = self.pilot.asked(
-            prompt, thread_id, specialist, max_tokens, temperature, seed, steer, parent_id, remember, person
-        )
+        ask = self.pilot.asked(prompt, thread_id, specialist, **options)
         async with AnswerStream(self.pilot, ask, streaming=False) as items:
             return await items.answer()
 
@@ -60,24 +52,17 @@ class AsyncPilot:
         prompt: Prompt,
         thread_id: str | None = None,
         specialist: str | None = None,
-        max_tokens: int | None = None,
-        temperature: float = 0.0,
-        seed: int = 0,
         *,
-        steer: Steer | None = None,
-        parent_id: str | None = None,
-        remember: bool = True,
-        person: str | None = None,
         settled: bool = False,
+        **options: Unpack[Options],
     ) -> AnswerStream:
         """Give the text piece by piece and the Answer last. See `Pilot.stream`.
 
         Leave the stream's `async with` block, or await its `aclose`, to stop the answer.
         """
-        ask = self.pilot.asked(
-            prompt, thread_id, specialist, max_tokens, temperature, seed, steer, parent_id, remember, person
+        return AnswerStream(
+            self.pilot, self.pilot.asked(prompt, thread_id, specialist, **options), settled=settled
         )
-        return AnswerStream(self.pilot, ask, settled=settled)
 
     async def route(
         self, prompt: Prompt, thread_id: str | None = None, specialist: str | None = None
@@ -165,6 +150,7 @@ class AnswerStream:
             self._passage = self._pilot.embark(
                 self._ask, mail.put, streaming=self._streaming, settled=self._settled
             )
+            self._passage.start()
             self._mail = mail
         return self._mail
 

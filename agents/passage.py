@@ -45,6 +45,9 @@ class Passage:
         self._graph, self._put = graph, put
         self._release, self._order = Release(settled), threading.Lock()
         self._worker = threading.Thread(target=self._run, daemon=True, name="pilothouse-answer")
+
+    def start(self) -> None:
+        """Begin to answer."""
         self._worker.start()
 
     @property
@@ -53,9 +56,13 @@ class Passage:
         return not self._worker.is_alive()
 
     def stop(self) -> None:
-        """Stop answering, and wait until the row says how far it came. After the end this does nothing."""
+        """Stop answering, and wait until the row says how far it came.
+
+        Before the start and after the end this does nothing.
+        """
         self.voyage.cancelled.set()
-        self._worker.join()
+        if self._worker.ident is not None:
+            self._worker.join()
 
     def _take(self, event: Event) -> None:
         with self._order:

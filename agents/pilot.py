@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, Unpack
 
 from ..store.errors import NotFoundError, UsageError
 from ..store.records import Message, Outcome, new_id
 from .answer import Answer, Restart
+from .options import Options
 from .passage import AnswerError, Item, Passage
 from .voyage import Ask, Limits, Log, Ship, Steer, Turns
 
@@ -42,7 +43,8 @@ class Pilot:
 
     Nothing is loaded before the first prompt (or `warm`). `family` is a name, a folder, or an open Family.
     `ledger`, `engine` and `threads` (a LangGraph checkpointer) are opened here unless given; what is given is
-    not closed here. `ledger=Unlogged()` keeps nothing at all; with `keep_text` off, the log opened here keeps
+    not closed here. `engine` may also be the name of one: auto, native, torch or vllm. `ledger=Unlogged()`
+    keeps nothing at all; with `keep_text` off, the log opened here keeps
     digests of the texts only, and `redact` changes every text before it is written (see
     `pilothouse.store.redact`). `policy` replaces the family's.
     """
@@ -51,7 +53,7 @@ class Pilot:
         self,
         family: str | Path | Family = "starter",
         ledger: Log | None = None,
-        engine: Engine | None = None,
+        engine: Engine | str | None = None,
         policy: Policy | None = None,
         *,
         threads: Any = None,
@@ -120,27 +122,15 @@ class Pilot:
         prompt: Prompt,
         thread_id: str | None = None,
         specialist: str | None = None,
-        max_tokens: int | None = None,
-        temperature: float = 0.0,
-        seed: int = 0,
-        *,
-        steer: Steer | None = None,
-        parent_id: str | None = None,
-        remember: bool = True,
-        person: str | None = None,
+        **options: Unpack[Options],
     ) -> Answer:
         """Answer a prompt, or the last of several messages. A thread id goes on with that conversation.
 
-        Messages, when given, are the whole conversation and replace what the thread remembers; with
-        `remember` off the thread is left as it was (the log keeps its row all the same). `person` is whose
-        request it is, in your own words; the log can forget a person. Raises
+        Messages, when given, are the whole conversation and replace what the thread remembers. Raises
         UsageError for a prompt that is empty or too long, NotFoundError for an unknown specialist, StoreError
         when the log cannot be written, AnswerError when the engine fails.
         """
-        ask = self.asked(
-            prompt, thread_id, specialist, max_tokens, temperature, seed, steer, parent_id, remember, person
-        )
-        items = self.run(ask, streaming=False, settled=True)
+        items = self.run(self.asked(prompt, thread_id, specialist, **options), streaming=False, settled=True)
         return next(item for item in items if isinstance(item, Answer))
 
     def stream(
@@ -148,15 +138,9 @@ class Pilot:
         prompt: Prompt,
         thread_id: str | None = None,
         specialist: str | None = None,
-        max_tokens: int | None = None,
-        temperature: float = 0.0,
-        seed: int = 0,
         *,
-        steer: Steer | None = None,
-        parent_id: str | None = None,
-        remember: bool = True,
-        person: str | None = None,
         settled: bool = False,
+        **options: Unpack[Options],
     ) -> Iterator[str | Restart | Answer]:
         """Like `ask`, giving the text piece by piece and the Answer last.
 
@@ -164,9 +148,7 @@ class Pilot:
         once it is checked, and nothing is withdrawn. The last piece comes after the row is on disk.
         Closing the iterator stops the answer and records it as aborted.
         """
-        ask = self.asked(
-            prompt, thread_id, specialist, max_tokens, temperature, seed, steer, parent_id, remember, person
-        )
+        ask = self.asked(prompt, thread_id, specialist, **options)
         return self.run(ask, streaming=True, settled=settled)
 
     def asked(
@@ -174,22 +156,21 @@ class Pilot:
         prompt: Prompt,
         thread_id: str | None = None,
         specialist: str | None = None,
-        max_tokens: int | None = None,
-        temperature: float = 0.0,
-        seed: int = 0,
-        steer: Steer | None = None,
-        parent_id: str | None = None,
-        remember: bool = True,
-        person: str | None = None,
+        **options: Unpack[Options],
     ) -> Ask:
         """Put a request together, and check it. Raises UsageError for values that are out of range."""
+        if unknown := options.keys() - Options.__annotations__.keys():
+            known = ", ".join(Options.__annotations__)
+            raise TypeError(f"there is no option {min(unknown)!r}; there are {known}")
+        temperature, person = options.get("temperature", 0.0), options.get("person")
         if not 0.0 <= temperature <= 100.0:
             raise UsageError(f"temperature {temperature} is out of range; give 0 (greedy) to 100")
         if thread_id is not None and not 0 < len(thread_id) <= 255:
             raise UsageError(f"the thread id has {len(thread_id)} characters; it must have 1 to 255")
         if person is not None and not 0 < len(person) <= 255:
             raise UsageError(f"the person's name has {len(person)} characters; it must have 1 to 255")
-        longest = self._max_tokens if max_tokens is None else max_tokens
+        given = options.get("max_tokens")
+        longest = self._max_tokens if given is None else given
         if longest < 1:
             raise UsageError(f"max_tokens is {longest}; an answer needs at least 1 token")
         return Ask(
@@ -198,11 +179,11 @@ class Pilot:
             specialist=specialist,
             max_tokens=longest,
             temperature=temperature,
-            seed=seed,
-            steer=steer or Steer(),
-            parent_id=parent_id,
+            seed=options.get("seed", 0),
+            steer=options.get("steer") or Steer(),
+            parent_id=options.get("parent_id"),
             use_history=isinstance(prompt, str),
-            remember=remember,
+            remember=options.get("remember", True),
             person=person,
         )
 
@@ -211,6 +192,7 @@ class Pilot:
         items: queue.SimpleQueue[Item] = queue.SimpleQueue()
         passage = self.embark(ask, items.put, streaming=streaming, settled=settled)
         try:
+            passage.start()  # in here: an interrupt may come at any moment from now on
             while not isinstance(item := items.get(), Answer):
                 if isinstance(item, BaseException):
                     raise item
@@ -220,7 +202,9 @@ class Pilot:
         yield item
 
     def embark(self, ask: Ask, put: Callable[[Item], None], *, streaming: bool, settled: bool) -> Passage:
-        """Start answering; what comes of it goes to `put`, from other threads. Loads what is not loaded.
+        """Make ready to answer; loads what is not loaded.
+
+        After the passage's `start`, what comes of it goes to `put`, from other threads.
 
         Raises NotFoundError for an unknown specialist.
         """

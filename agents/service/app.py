@@ -12,7 +12,7 @@ from fastapi import FastAPI, Security
 
 from ...store.version import code_version
 from ..pilot import Pilot
-from . import chat, faults, health, models, records
+from . import chat, faults, health, models, records, responses
 from .access import caller
 from .bounds import Bounds
 from .desk import Desk
@@ -41,7 +41,7 @@ def create_app(
     )
     desk = app.state.desk = Desk(pilot, settings or ServiceSettings(), tracing)
     faults.install(app)
-    for router in (chat.router, models.router, records.router, health.router):
+    for router in (chat.router, responses.router, models.router, records.router, health.router):
         app.include_router(router)
     _include_pages(app)
     app.add_middleware(

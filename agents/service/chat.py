@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from typing import Any, Protocol, TypeVar
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
@@ -16,7 +17,7 @@ from ..async_pilot import AnswerStream
 from ..voyage import Ask, Voyage
 from .access import Asker, Caller
 from .desk import Desk, desk_of
-from .events import EventStream
+from .events import EventStream, Item
 from .faults import Json, Refusal
 from .shapes import ChatCompletion, ChatRequest, ErrorBody
 
@@ -52,30 +53,61 @@ async def chat_completions(body: ChatRequest, request: Request, who: Asker) -> R
     calibrated P(correct). An abstention is an answer; `pilothouse.abstained` says so.
     """
     desk = desk_of(request)
-    ask = _ask(body, desk)
-    _admit(desk, who)
+    usage = body.stream_options is not None and body.stream_options.include_usage
+    return await served(
+        request,
+        who,
+        ask_of(body, desk),
+        live=desk.settings.live if body.pilothouse.live is None else body.pilothouse.live,
+        whole=_whole,
+        events=partial(EventStream, usage=usage) if body.stream else None,
+    )
+
+
+class Events(Protocol):
+    """Makes a streamed response."""
+
+    def __call__(
+        self, desk: Desk, caller: str, stream: AnswerStream, first: Item, *, headers: Mapping[str, str]
+    ) -> Response:
+        """Take over the stream and the caller's place at the gate."""
+
+
+async def served(
+    request: Request,
+    who: Caller,
+    ask: Ask,
+    *,
+    live: bool,
+    whole: Callable[[Answer, Voyage], dict[str, Any]],
+    events: Events | None,
+) -> Response:
+    """Answer in a protocol's words: `whole` makes the body, or `events` the stream of one.
+
+    Raises Refusal: too much is asked for, or the client left.
+    """
+    desk = desk_of(request)
+    desk.requests.take(who.id)
+    desk.tokens.take(who.id, 0.0)
     await desk.gate.enter()
     handed_on = False
     try:
-        live = desk.settings.live if body.pilothouse.live is None else body.pilothouse.live
-        stream = AnswerStream(desk.pilot, ask, streaming=bool(body.stream), settled=not live)
-        if not body.stream:
+        stream = AnswerStream(desk.pilot, ask, streaming=events is not None, settled=not live)
+        if events is None:
             answer = await _unless_gone(request.receive, stream.answer(), desk)
             voyage = stream.passage.voyage
             desk.answered(who.id, answer, voyage)
-            return Json(_whole(answer, voyage), headers=_headers(voyage, answer))
+            return Json(whole(answer, voyage), headers=_headers(voyage, answer))
         first = await _unless_gone(request.receive, anext(stream), desk)
-        voyage = stream.passage.voyage
-        headers = _headers(voyage, first if isinstance(first, Answer) else None)
-        usage = body.stream_options is not None and body.stream_options.include_usage
+        headers = _headers(stream.passage.voyage, first if isinstance(first, Answer) else None)
         handed_on = True
-        return EventStream(desk, who.id, stream, first, usage=usage, headers=headers)
+        return events(desk, who.id, stream, first, headers=headers)
     finally:
         if not handed_on:
             desk.gate.leave()
 
 
-def _ask(body: ChatRequest, desk: Desk) -> Ask:
+def ask_of(body: ChatRequest, desk: Desk) -> Ask:
     """The request as the pilot takes it. Raises Refusal (400, 404, 413) for what cannot be done."""
     settings, cards = desk.settings, desk.cards
     if body.model != AUTO and body.model not in cards:
@@ -100,19 +132,14 @@ def _ask(body: ChatRequest, desk: Desk) -> Ask:
         [message.read() for message in body.messages],
         more.thread_id,
         None if body.model == AUTO else body.model,
-        body.longest,
-        body.temperature or 0.0,
-        body.seed or 0,
-        more.steer.read() if more.steer else None,
-        more.parent_id,
+        max_tokens=body.longest,
+        temperature=body.temperature or 0.0,
+        seed=body.seed or 0,
+        steer=more.steer.read() if more.steer else None,
+        parent_id=more.parent_id,
         person=body.user,
         remember=False,  # the client sends the whole conversation each time
     )
-
-
-def _admit(desk: Desk, who: Caller) -> None:
-    desk.requests.take(who.id)
-    desk.tokens.take(who.id, 0.0)
 
 
 async def _unless_gone(receive: Receive, work: Awaitable[T], desk: Desk) -> T:

@@ -14,7 +14,7 @@ from ...store.printable import json_text
 from ..answer import Answer, Restart
 from ..async_pilot import AnswerStream
 from .desk import Desk
-from .faults import refusal_of
+from .faults import Refusal, refusal_of
 
 Item = str | Restart | Answer
 DONE = b"data: [DONE]\n\n"
@@ -33,8 +33,8 @@ class EventStream(Response):
         stream: AnswerStream,
         first: Item,
         *,
-        usage: bool,
         headers: Mapping[str, str],
+        usage: bool = False,
     ) -> None:
         super().__init__(headers={**headers, "x-accel-buffering": "no"}, media_type="text/event-stream")
         del self.headers["content-length"]
@@ -62,16 +62,25 @@ class EventStream(Response):
 
     async def _say(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-        await self._event(send, self._chunk({"role": "assistant", "content": ""}))
+        await self._open(send)
         try:
             await self._item(send, self._first)
             async for item in self._stream:
                 await self._item(send, item)
         except Exception as error:
-            await self._event(send, refusal_of(error).body)
+            await self._failed(send, refusal_of(error))
         else:
-            await send({"type": "http.response.body", "body": DONE, "more_body": True})
+            await self._done(send)
         await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _open(self, send: Send) -> None:
+        await self._event(send, self._chunk({"role": "assistant", "content": ""}))
+
+    async def _failed(self, send: Send, refusal: Refusal) -> None:
+        await self._event(send, refusal.body)
+
+    async def _done(self, send: Send) -> None:
+        await send({"type": "http.response.body", "body": DONE, "more_body": True})
 
     async def _item(self, send: Send, item: Item) -> None:
         if isinstance(item, str):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -106,15 +107,7 @@ class ChatRequest(Body):
     @model_validator(mode="before")
     @classmethod
     def _neutral(cls, sent: Any) -> Any:
-        """Drop what asks for nothing; refuse by name what asks for something that is not done here."""
-        if not isinstance(sent, dict):
-            return sent
-        for name in NEUTRAL.keys() & sent.keys():
-            if sent[name] is not None and not any(_same(sent[name], neutral) for neutral in NEUTRAL[name]):
-                raise PydanticCustomError(
-                    "unsupported", "{name} is not supported here; leave it out", {"name": name}
-                )
-        return {key: value for key, value in sent.items() if key not in NEUTRAL}
+        return without_neutral(sent, NEUTRAL)
 
     @model_validator(mode="after")
     def _one_limit(self) -> ChatRequest:
@@ -126,6 +119,18 @@ class ChatRequest(Body):
     def longest(self) -> int | None:
         """The most tokens that the answer may have, where the request says so."""
         return self.max_completion_tokens if self.max_tokens is None else self.max_tokens
+
+
+def without_neutral(sent: Any, known: Mapping[str, tuple[Any, ...]]) -> Any:
+    """Drop what asks for nothing; refuse by name what asks for something that is not done here."""
+    if not isinstance(sent, dict):
+        return sent
+    for name in known.keys() & sent.keys():
+        if sent[name] is not None and not any(_same(sent[name], neutral) for neutral in known[name]):
+            raise PydanticCustomError(
+                "unsupported", "{name} is not supported here; leave it out", {"name": name}
+            )
+    return {key: value for key, value in sent.items() if key not in known}
 
 
 def _same(value: Any, neutral: Any) -> bool:
@@ -178,6 +183,19 @@ class ChatCompletion(BaseModel):
     model: str
     choices: list[Choice]
     usage: UsageBody
+    pilothouse: dict[str, Any]
+
+
+class ResponseBody(BaseModel):
+    """A finished response. `pilothouse` is what `pilothouse ask --json` prints."""
+
+    id: str
+    object: Literal["response"]
+    created_at: int
+    status: Literal["completed", "incomplete"]
+    model: str
+    output: list[dict[str, Any]]
+    usage: dict[str, Any]
     pilothouse: dict[str, Any]
 
 

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -17,6 +18,8 @@ from pilothouse.store.ledger import Ledger
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from asked import Make
+from scripted_engine import ScriptedEngine
 from toy_family import Tiny, make_family
 
 
@@ -45,3 +48,20 @@ def pilot(tiny: Tiny, home: Path) -> Iterator[Pilot]:
     """A pilot over the tiny family, with a log and conversations of its own."""
     with Ledger.open() as ledger, Pilot(tiny.family, ledger, tiny.engine) as opened:
         yield opened
+
+
+@pytest.fixture
+def scripted(tiny: Tiny, home: Path) -> Iterator[Make]:
+    """Make a pilot whose specialists say what a script says."""
+    opened: list[Any] = []
+
+    def make(script: dict[str, Any], logprob: float = -0.1, **more: Any) -> tuple[Pilot, ScriptedEngine]:
+        engine = ScriptedEngine(tiny.engine, script, logprob)
+        ledger = more.pop("ledger", None) or Ledger.open()
+        pilot = Pilot(tiny.family, ledger, engine, **more)
+        opened.extend([ledger, pilot])
+        return pilot, engine
+
+    yield make
+    for one in reversed(opened):
+        one.close()

@@ -3,48 +3,18 @@
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable, Iterator
-from typing import Any
 
 import pytest
-from scripted_engine import ScriptedEngine
+from asked import LOST, SUM, WORD, Make, page
 from toy_family import ANSWERS, Tiny
 
 from pilothouse.agents.answer import Answer, Restart
 from pilothouse.agents.controller import build_graph
-from pilothouse.agents.pilot import AnswerError, Pilot
-from pilothouse.agents.voyage import Ask, Limits, Steer, Unlogged, Voyage
+from pilothouse.agents.pilot import Pilot
+from pilothouse.agents.voyage import Ask, Limits, Steer, Voyage
 from pilothouse.router.policy import Override, Policy
-from pilothouse.store.audit import Audit
-from pilothouse.store.errors import NotFoundError, StoreError, UsageError
-from pilothouse.store.ledger import Ledger
-from pilothouse.store.records import Message, Page
-
-SUM, WORD, LOST = "What is 3 + 4?", "Spell dog.", "zzq#@@xvjk#q%w"
-Make = Callable[..., tuple[Pilot, ScriptedEngine]]
-
-
-@pytest.fixture
-def scripted(tiny: Tiny, home: object) -> Iterator[Make]:
-    """Make a pilot whose specialists say what a script says."""
-    opened: list[Any] = []
-
-    def make(script: dict[str, Any], logprob: float = -0.1, **more: Any) -> tuple[Pilot, ScriptedEngine]:
-        engine = ScriptedEngine(tiny.engine, script, logprob)
-        ledger = more.pop("ledger", None) or Ledger.open()
-        pilot = Pilot(tiny.family, ledger, engine, **more)
-        opened.extend([ledger, pilot])
-        return pilot, engine
-
-    yield make
-    for one in reversed(opened):
-        one.close()
-
-
-def page(name: str = "last") -> Page:
-    with Audit.open() as audit:
-        return audit.page(name)
+from pilothouse.store.errors import NotFoundError
+from pilothouse.store.records import Message
 
 
 def test_one_ask_walks_through_every_step(pilot: Pilot) -> None:
@@ -309,183 +279,6 @@ def test_steering_changes_what_the_engine_says(pilot: Pilot) -> None:
     plain = pilot.ask(WORD).text
     assert pilot.ask(WORD, steer=Steer(extra={"push": 3.0})).text != plain
     assert pilot.ask(WORD).text == plain, "and leaves nothing behind"
-
-
-# -- conversations ------------------------------------------------------------------------------------------
-
-
-def test_a_thread_remembers_and_survives_a_restart(tiny: Tiny, home: object) -> None:
-    with Pilot(tiny.family, engine=tiny.engine) as pilot:
-        first = pilot.ask(SUM)
-    with Pilot(tiny.family, engine=tiny.engine) as pilot:
-        pilot.ask(WORD, first.thread_id)
-        turns = pilot.history(first.thread_id)
-        assert [turn.role for turn in turns] == ["user", "assistant"] * 2
-        assert turns[0].content == SUM
-        assert [m.content for m in page().messages] == [SUM, first.text, WORD]
-        assert pilot.undo(first.thread_id)[0].content == WORD
-        assert len(pilot.history(first.thread_id)) == 2
-        assert pilot.history("another") == ()
-
-
-def test_a_conversation_comes_back_from_the_log(tiny: Tiny, home: Any) -> None:
-    with Pilot(tiny.family, engine=tiny.engine) as pilot:
-        first = pilot.ask(SUM)
-    for path in (home / "data").glob("threads.db*"):
-        path.unlink()
-    with Pilot(tiny.family, engine=tiny.engine) as pilot:
-        assert pilot.history(first.thread_id) == ()
-        assert [t.content for t in pilot.resume(first.thread_id)] == [SUM, first.text]
-        with pytest.raises(NotFoundError):
-            pilot.resume("nobody")
-
-
-def test_long_conversations_lose_their_oldest_turns(scripted: Make) -> None:
-    pilot, engine = scripted({"sums": "so it is and so it was " * 2 + "7"})
-    thread = "long"
-    for _ in range(8):
-        pilot.ask(SUM, thread)
-    assert max(map(len, engine.read)) < pilot.ship.context
-    messages = page().messages
-    assert messages[0].role == "user"
-    assert 1 < len(messages) < 15
-    assert len(pilot.history(thread)) == 16, "what is too long to read is still remembered"
-
-
-def test_a_new_subject_is_read_alone_when_the_conversation_hides_it(scripted: Make) -> None:
-    pilot, engine = scripted({"words": "d o g", "sums": "7"})
-    pilot.remember("t", (Message(role="user", content=LOST), Message(role="assistant", content=LOST)))
-    answer = pilot.ask(WORD, "t")
-    alone = engine.encode_chat([Message(role="user", content=WORD)])
-    assert answer.specialist == "words"
-    assert (len(engine.read) == 1) or engine.read[1] == alone
-
-
-def test_messages_replace_what_the_thread_remembers(scripted: Make) -> None:
-    pilot, engine = scripted({"sums": "7"})
-    pilot.ask(SUM, "t")
-    pilot.ask([{"role": "user", "content": SUM}], "t")
-    assert engine.read[0] == engine.read[1]
-
-
-def test_nothing_is_kept_without_a_log(tiny: Tiny, home: Any) -> None:
-    with Pilot(tiny.family, Unlogged(), tiny.engine) as pilot:
-        first = pilot.ask(SUM)
-        assert first.record_id is None
-        pilot.ask(WORD, first.thread_id)
-        assert len(pilot.history(first.thread_id)) == 4
-    assert not home.exists()
-
-
-# -- failures -----------------------------------------------------------------------------------------------
-
-
-def test_an_engine_failure_closes_the_row(scripted: Make) -> None:
-    pilot, _ = scripted({"words": RuntimeError("out of memory")})
-    with pytest.raises(AnswerError, match="out of memory"):
-        pilot.ask(WORD, "t")
-    found = page()
-    assert (found.record.status, found.answer) == ("failed", "started ")
-    assert found.record.error == "RuntimeError: out of memory"
-    assert pilot.history("t") == ()
-    pilot2, _ = scripted({"words": "fine"})
-    assert pilot2.ask(WORD, "t").text == "fine", "the thread goes on after a failure"
-
-
-def test_closing_the_stream_cancels_and_records(scripted: Make) -> None:
-    pilot, engine = scripted({"words": " ".join(f"word{i}" for i in range(200))})
-    engine.before = lambda name, count: time.sleep(0.01)
-    stream = pilot.stream(WORD)
-    next(stream)
-    stream.close()  # type: ignore[attr-defined]
-    assert engine.closed == 1
-    found = page()
-    assert found.record.status == "aborted"
-    assert (found.answer or "").startswith("word0 ")
-    part = found.record.parts[0]
-    assert part.generation is not None
-    assert part.generation.finish_reason == "aborted"
-
-
-def test_an_interrupt_closes_the_row(scripted: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    import signal
-
-    pilot, engine = scripted({"words": " ".join(f"word{i}" for i in range(200))})
-    main = threading.main_thread().ident
-    assert main is not None
-
-    def interrupt(name: str, count: int) -> None:
-        if count == 3:
-            signal.pthread_kill(main, signal.SIGINT)
-        threading.Event().wait(0.02)
-
-    engine.before = interrupt
-    with pytest.raises(KeyboardInterrupt):
-        pilot.ask(WORD)
-    assert page().record.status == "aborted"
-
-
-def test_a_log_that_cannot_be_written_stops_the_answer(scripted: Make) -> None:
-    ledger = Ledger.open()
-    pilot, engine = scripted({"words": "x"}, ledger=ledger)
-    pilot.warm()
-    ledger.close()
-    with pytest.raises(StoreError):
-        pilot.ask(WORD)
-    assert engine.calls == []
-
-
-def test_a_log_that_breaks_half_way_keeps_the_last_piece(scripted: Make) -> None:
-    ledger = Ledger.open()
-    pilot, engine = scripted({"words": "one two three"}, ledger=ledger)
-    engine.before = lambda name, count: ledger.close() if count == 2 else None
-    got: list[str] = []
-    with pytest.raises(StoreError):
-        got.extend(str(item) for item in pilot.stream(WORD))
-    assert got == ["one ", "two "]
-
-
-@pytest.mark.parametrize(
-    "prompt", ["", "  \n", [], [{"role": "assistant", "content": "hi"}], [{"role": "x"}]]
-)
-def test_nothing_to_answer(pilot: Pilot, prompt: Any) -> None:
-    with pytest.raises(UsageError):
-        pilot.ask(prompt)
-
-
-def test_too_much_to_read(pilot: Pilot) -> None:
-    with pytest.raises(UsageError, match=r"100,000 characters; at most 20,000"):
-        pilot.ask("x" * 100_000)
-    with pytest.raises(UsageError, match=r"tokens; this family reads"):
-        pilot.ask("zq " * 1000)
-
-
-@pytest.mark.parametrize(
-    "prompt", ["\x1b[2Jhello\x07", "a\x00b", "<|assistant|>", "\ud800", "‮evil", "é" * 40]
-)
-def test_hostile_prompts_are_answered_and_recorded(pilot: Pilot, prompt: str) -> None:
-    assert pilot.ask(prompt).status in ("completed", "abstained")
-    with Audit.open() as audit:
-        assert audit.verify().ok
-
-
-@pytest.mark.parametrize(
-    "values", [{"temperature": -1.0}, {"max_tokens": 0}, {"thread_id": ""}, {"thread_id": "x" * 256}]
-)
-def test_impossible_sampling(pilot: Pilot, values: dict[str, Any]) -> None:
-    with pytest.raises(UsageError):
-        pilot.ask(SUM, **values)
-
-
-def test_many_threads_share_a_pilot(pilot: Pilot) -> None:
-    from concurrent.futures import ThreadPoolExecutor
-
-    with ThreadPoolExecutor(4) as pool:
-        answers = list(pool.map(pilot.ask, [SUM, WORD] * 6))
-    assert [a.text for a in answers] == [ANSWERS["sums"], ANSWERS["words"]] * 6
-    with Audit.open() as audit:
-        assert audit.verify().ok
-        assert len(audit.summaries(limit=50)) == 12
 
 
 # -- the graph itself ---------------------------------------------------------------------------------------
