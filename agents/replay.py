@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
-from ..store.errors import PilothouseError
+from ..store.errors import PilothouseError, UsageError
 from ..store.records import Decision, Frozen, Page, Part, Record, SteeringPlan
 from ..store.version import code_version
 from .nodes.plan import plan
@@ -19,7 +19,7 @@ from .nodes.probe import probe
 from .nodes.route import route
 from .nodes.steer import steer
 from .nodes.step import At
-from .voyage import Ask, Ship, Steer, Unlogged, Voyage
+from .voyage import Ask, Live, Ship, Steer, Unlogged, Voyage
 from .whatif import first_try
 
 SAME = 1e-4  # probabilities closer than this are the same: sums of floats differ between numbers of threads
@@ -167,6 +167,17 @@ def _again(page: Page, ship: Ship) -> _Again:
     voyage = Voyage(replace(ship, log=Unlogged()), ask, _nowhere, record_id=page.record.id)
     at = At(voyage, _nowhere)
     return _Again(voyage, [route(probe(part, at).part, at).part for part in plan(voyage, ())])
+
+
+def read_again(page: Page, ship: Ship) -> Mapping[int, Live]:
+    """What the scout sees in a recorded request, by part; nothing is generated and nothing is written.
+
+    Raises UsageError where the record cannot be read again, and PilothouseError as the controller's nodes do.
+    """
+    obstacle = _obstacle(page)
+    if obstacle is not None:
+        raise UsageError(f"record {page.record.id} cannot be read again: {obstacle}")
+    return _again(page, ship).voyage.live
 
 
 def _nowhere(event: object) -> None:

@@ -77,8 +77,23 @@ def _part(part: Part) -> Body:
         "margin": margin(part),
         "candidates": [_candidate(one, _threshold(part)) for one in ranked],
         "logit": logit_of(part.features),
+        "tints": tints(part),
         "phases": phases(part.generation.timings) if part.generation is not None else [],
     }
+
+
+def tints(part: Part) -> list[dict[str, str]]:
+    """What the tokens can be tinted by: candidates, readings, and the features that weighed most."""
+    found = [
+        {"kind": "specialist", "name": one.specialist, "shown": one.specialist} for one in part.candidates
+    ]
+    found += [{"kind": "reading", "name": one.probe, "shown": one.probe} for one in part.readings]
+    for row in part.features:
+        if row.feature is not None:
+            layer = layer_of(row.label)
+            name = f"{row.feature}" if layer is None else f"{layer}:{row.feature}"
+            found.append({"kind": "feature", "name": name, "shown": f"#{row.feature} {row.label}"})
+    return found
 
 
 def margin(part: Part) -> float | None:

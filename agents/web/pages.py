@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import threading
-from typing import Annotated, Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query, Request
+from pydantic import Field
 from starlette.responses import FileResponse, RedirectResponse, Response
 
 from ...store.errors import NotFoundError
 from ...store.listing import MOST_TEXTS
-from ...store.records import Page
+from ...store.records import Frozen, Page
 from ..service.desk import desk_of
 from ..service.faults import Json, Refusal
 from . import decision, supposing
@@ -95,10 +98,36 @@ def replayed(request: Request, name: str) -> dict[str, Any]:
     from ..replay import replay as replay_page
 
     desk = desk_of(request)
+    with _one_of_few():
+        return replay_page(page_of(desk, name), desk.ship).model_dump(mode="json")
+
+
+class StripAsked(Frozen):
+    """Which part's tokens, tinted by what: `feature` LAYER:NUMBER, or `specialist` or `reading` by name."""
+
+    part: Annotated[int, Field(ge=0, lt=64)] = 0
+    kind: Literal["feature", "specialist", "reading"]
+    name: Annotated[str, Field(min_length=1, max_length=200)]
+
+
+@router.post("/records/{name}/strip", dependencies=[Depends(same_origin)])
+def strip(request: Request, name: str, asked: StripAsked) -> Response:
+    """The tokens of a part, and what a feature or probe says at each. Runs the scout; writes nothing."""
+    from ..strip import strip as strip_of
+
+    desk = desk_of(request)
+    with _one_of_few():
+        found = strip_of(page_of(desk, name), desk.ship, asked.part, asked.kind, asked.name)
+    return Json(found.model_dump(mode="json"))
+
+
+@contextmanager
+def _one_of_few() -> Iterator[None]:
+    """A place among those who may run the scout. Raises Refusal (503) where there is none."""
     if not _replaying.acquire(blocking=False):
         raise Refusal(503, "other replays are running; try again", "busy", headers={"retry-after": "2"})
     try:
-        return replay_page(page_of(desk, name), desk.ship).model_dump(mode="json")
+        yield
     finally:
         _replaying.release()
 

@@ -124,24 +124,56 @@ function show(found) {
   for (const note of found.notes) add(list, "li", note);
 }
 
-button?.addEventListener("click", async () => {
-  button.disabled = true;
-  shown.hidden = false;
-  shown.replaceChildren();
-  add(shown, "p", "Deciding again…", "hint");
+// Ask the service to run something, and show what it answers, or why it does not, in `place`.
+async function run(pressed, place, url, wanted, tell, waiting) {
+  pressed.disabled = true;
+  place.hidden = false;
+  place.replaceChildren();
+  add(place, "span", waiting, "hint");
   try {
-    const answer = await fetch(button.dataset.url, {
+    const answer = await fetch(url, {
       method: "POST",
       headers: { "content-type": "application/json", accept: "application/json" },
-      body: "{}",
+      body: JSON.stringify(wanted),
       credentials: "same-origin",
     });
     const body = await answer.json();
-    if (answer.ok) show(body);
-    else { shown.replaceChildren(); add(shown, "p", body.error?.message ?? "it did not work", "fault"); }
+    place.replaceChildren();
+    if (answer.ok) tell(body);
+    else add(place, "span", body.error?.message ?? "it did not work", "fault");
   } catch (error) {
-    shown.replaceChildren();
-    add(shown, "p", "the service did not answer: " + error.message, "fault");
+    place.replaceChildren();
+    add(place, "span", "the service did not answer: " + error.message, "fault");
   }
-  button.disabled = false;
-});
+  pressed.disabled = false;
+}
+
+button?.addEventListener("click", () => run(button, shown, button.dataset.url, {}, show, "Deciding again…"));
+
+// -- the token strip: the tint is a class, for styles in the page are forbidden
+
+const STEPS = 4;
+
+function tinted(place, found) {
+  for (const token of found.tokens) {
+    const share = found.largest ? token.value / found.largest : 0;
+    const step = Math.round(Math.abs(share) * STEPS);
+    const made = add(place, "span", token.text, step ? (share > 0 ? "for" : "against") + step : "");
+    made.title = token.value.toFixed(3);
+  }
+  add(place, "span", `largest: ${found.largest.toFixed(3)}`, "hint end");
+}
+
+for (const strip of document.querySelectorAll(".strip")) {
+  const [pressed, place] = [strip.querySelector("button"), strip.querySelector(".tokens")];
+  const [chosen, typed] = [strip.querySelector("select"), strip.querySelector("input")];
+  pressed.addEventListener("click", () => {
+    if (!typed.reportValidity()) return;
+    const at = chosen.value.indexOf(" ");
+    const by = typed.value
+      ? { kind: "feature", name: typed.value }
+      : { kind: chosen.value.slice(0, at), name: chosen.value.slice(at + 1) };
+    const wanted = { part: Number(strip.dataset.part), ...by };
+    run(pressed, place, strip.dataset.url, wanted, (found) => tinted(place, found), "Reading again…");
+  });
+}
