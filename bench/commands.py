@@ -11,6 +11,7 @@ import typer
 
 from ..store.errors import UsageError
 from .audit import audit
+from .engines.vllm_command import vllm
 from .faults import faults
 from .features.command import features
 from .fuzz import fuzz
@@ -19,7 +20,8 @@ from .kernels import kernels
 from .locate.command import locate
 from .log import log
 from .overhead import overhead
-from .service import service
+from .service.command import service
+from .steer.command import steer
 
 # name of the command -> the sub-package that runs it
 BENCHMARKS: dict[str, str] = {
@@ -28,7 +30,7 @@ BENCHMARKS: dict[str, str] = {
     "faults": "pilothouse.bench.faults",
     "overhead": "pilothouse.bench.overhead",
     "routing": "pilothouse.bench.routing.run",
-    "service": "pilothouse.bench.service",
+    "service": "pilothouse.bench.service.command",
     "fuzz": "pilothouse.bench.fuzz",
     "kernels": "pilothouse.bench.kernels",
     "locate": "pilothouse.bench.locate.run",
@@ -36,6 +38,8 @@ BENCHMARKS: dict[str, str] = {
     "audit": "pilothouse.bench.audit",
     "features": "pilothouse.bench.features.run",
     "improve": "pilothouse.bench.improve.run",
+    "vllm": "pilothouse.bench.engines.vllm",
+    "steer": "pilothouse.bench.steer.run",
 }
 NEEDED = {"sklearn": "scikit-learn", "matplotlib": "matplotlib"}
 DATA = Path("../shared/data")
@@ -112,6 +116,8 @@ app.command()(kernels)
 app.command()(locate)
 app.command()(features)
 app.command()(improve)
+app.command()(vllm)
+app.command()(steer)
 
 
 @app.command()

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 from ..store.errors import PilothouseError
 
@@ -19,24 +20,80 @@ from ..store.errors import PilothouseError
 SERVE = f"from {__package__.rpartition('.')[0]}.agents.cli.main import main; main()"
 
 
+class Running(NamedTuple):
+    """A service's process and port."""
+
+    process: subprocess.Popen[bytes]
+    port: int
+
+
 @contextmanager
 def serving(home: Path, family: str) -> Iterator[int]:
     """A service in a process of its own, without a rate limit; gives its port once it is ready."""
+    running = started(home, family)
+    try:
+        yield running.port
+    finally:
+        stopped(running)
+
+
+def started(
+    home: Path,
+    family: str,
+    *,
+    before: str = "",
+    log: str | None = None,
+    port: int = 0,
+    **options: int,
+) -> Running:
+    """Start a service and wait until it is ready.
+
+    `before` is Python that runs in it first, `options` are those of `serve`.
+
+    Raises PilothouseError when it ends first.
+    """
+    port = port or free_port()
+    words = ["--port", str(port), "--requests-per-minute", "0", "--quiet", "--family", family]
+    words += [word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+    environment = {**os.environ, "PILOTHOUSE_HOME": str(home)} | ({"PILOTHOUSE_LOG": log} if log else {})
+    process = subprocess.Popen([sys.executable, "-P", "-c", before + SERVE, "serve", *words], env=environment)
+    running = Running(process, port)
+    try:
+        wait_ready(running)
+    except BaseException:
+        stopped(running)
+        raise
+    return running
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = int(free.getsockname()[1])
-    options = ["--port", str(port), "--requests-per-minute", "0", "--quiet", "--family", family]
-    environment = {**os.environ, "PILOTHOUSE_HOME": str(home)}
-    process = subprocess.Popen([sys.executable, "-P", "-c", SERVE, "serve", *options], env=environment)
+        return int(free.getsockname()[1])
+
+
+def wait_ready(running: Running, seconds: float = 300.0) -> None:
+    """Wait until the model answers. Raises PilothouseError when the service ends first, or takes too long."""
+    end = time.monotonic() + seconds
+    while not is_ready(running.port):
+        code = running.process.poll()
+        if code is not None:
+            raise PilothouseError(f"the service ended with {code} before it was ready")
+        if time.monotonic() > end:
+            raise PilothouseError(f"the service was not ready after {seconds:.0f} s")
+        time.sleep(0.1)
+
+
+def stopped(running: Running) -> None:
+    """Tell a service to stop, and wait for it; one that does not stop is killed."""
+    if running.process.poll() is None:
+        running.process.terminate()
     try:
-        while not is_ready(port):
-            if process.poll() is not None:
-                raise PilothouseError(f"the service ended with {process.returncode} before it was ready")
-            time.sleep(0.1)
-        yield port
-    finally:
-        process.terminate()
-        process.wait(60)
+        running.process.wait(60)
+    except subprocess.TimeoutExpired:
+        running.process.kill()
+        running.process.wait()
 
 
 def is_ready(port: int) -> bool:

@@ -10,21 +10,21 @@ from __future__ import annotations
 import http.client
 import json
 import random
-import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import typer
 
-from ..store.errors import PilothouseError
-from .circumstances import facts
-from .serving import serving
+from ...store.errors import PilothouseError
+from ..estimates import Estimate
+from ..page import Goal, Section
+from ..serving import serving
 
 if TYPE_CHECKING:
-    from ..agents.pilot import Pilot
+    from ...agents.pilot import Pilot
 
 ARMS = ("engine alone", "pilot", "service")
 ALLOWED_SHARE, ALLOWED_MS = 0.05, 10.0
@@ -56,34 +56,62 @@ class Run(NamedTuple):
         return 1e3 * ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
 
-def service(
-    clients: Annotated[int, typer.Option(min=1, help="How many ask at once.")] = 16,
-    seconds: Annotated[float, typer.Option(min=0.5, help="How long an arm runs in a round.")] = 12.0,
-    rounds: Annotated[int, typer.Option(min=1, help="How often each arm runs.")] = 4,
-    seed: Annotated[int, typer.Option(help="Of the prompts and the order of the arms.")] = 0,
-    family: Annotated[str, typer.Option("--family", "-f", metavar="NAME|DIR")] = "starter",
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the page goes.")] = Path("docs/results"),
-    quick: Annotated[
-        bool, typer.Option("--quick", help="Two seconds an arm, once: a trial, no result.")
-    ] = False,
-) -> None:
-    """Measure what the service and its log cost over the engine alone. Writes service.md."""
-    if quick:
-        seconds, rounds = 2.0, 1
-    with tempfile.TemporaryDirectory(prefix="pilothouse-service-") as home:
-        found = run(Path(home), family, clients, seconds, rounds, seed)
-    command = (
-        f"pilothouse bench service --clients {clients} --seconds {seconds:g} --rounds {rounds} --seed {seed}"
+def section(home: Path, family: str, clients: int, seconds: float, rounds: int, seed: int) -> Section:
+    """Measure the arms, and the overhead against its targets."""
+    found = run(home, family, clients, seconds, rounds, seed)
+    together = {
+        arm: Run(
+            [s for run in runs for s in run.seconds], sum(r.tokens for r in runs), sum(r.wall for r in runs)
+        )
+        for arm, runs in found.items()
+    }
+    rows = tuple(
+        (
+            arm,
+            str(len(run.seconds)),
+            f"{run.rate:.0f}",
+            f"{run.quantile(0.5):.0f}",
+            f"{run.quantile(0.99):.0f}",
+            ", ".join(f"{one.rate:.0f}" for one in found[arm]),
+        )
+        for arm, run in together.items()
     )
-    write_page(out / "service.md", found, clients, facts(command, seed))
+    lost = [1 - b.rate / a.rate for a, b in zip(found["engine alone"], found["service"], strict=True)]
+    added = [
+        b.quantile(0.99) - a.quantile(0.99)
+        for a, b in zip(found["engine alone"], found["service"], strict=True)
+    ]
+    alone, served = together["engine alone"], together["service"]
+    share, more = 1 - served.rate / alone.rate, served.quantile(0.99) - alone.quantile(0.99)
+    count = len(served.seconds)
+    goals = (
+        Goal(
+            f"throughput lost, {clients} clients", "at most", ALLOWED_SHARE, "%", spread(share, lost, count)
+        ),
+        Goal(f"added at p99, {clients} clients", "at most", ALLOWED_MS, "ms", spread(more, added, count)),
+    )
+    return Section(
+        "Overhead of service and log over the engine alone",
+        f"{clients} clients ask at once, each the next prompt when it has its answer. The service runs in a "
+        "process of its own; the clients share the machine with it. Intervals run from the least to the most "
+        f"of {rounds} rounds.",
+        ("arm", "answers", "tokens/s", "p50, ms", "p99, ms", "tokens/s by round"),
+        rows,
+        goals,
+    )
+
+
+def spread(value: float, by_round: Sequence[float], count: int) -> Estimate:
+    """A value with the least and the most of its rounds."""
+    return Estimate(value, min(value, *by_round), max(value, *by_round), count)
 
 
 def run(
     home: Path, family: str, clients: int, seconds: float, rounds: int, seed: int
 ) -> dict[str, list[Run]]:
     """Run the arms in turns; every round has its own order."""
-    from ..agents.pilot import Pilot
-    from ..store.ledger import Ledger
+    from ...agents.pilot import Pilot
+    from ...store.ledger import Ledger
 
     rng, found = random.Random(seed), {arm: list[Run]() for arm in ARMS}
     with Ledger.open(home / "pilot.db") as ledger, Pilot(family, ledger) as pilot:
@@ -150,8 +178,8 @@ def run_for(work: Work, clients: int, seconds: float, prompts: int, seed: int) -
 
 
 def _engine_work(pilot: Pilot, plans: list[Plan]) -> Work:
-    from ..specialists.engines.base import Sampling
-    from ..store.records import Message
+    from ...specialists.engines.base import Sampling
+    from ...store.records import Message
 
     ship = pilot.ship
 
@@ -185,50 +213,3 @@ def _service_work(port: int, plans: list[Plan]) -> Work:
         return int(read["usage"]["completion_tokens"])
 
     return work
-
-
-def write_page(
-    path: Path, found: dict[str, list[Run]], clients: int, header: tuple[tuple[str, str], ...]
-) -> None:
-    """Write the arms, and the overhead against its targets."""
-    from .page import table  # brings numpy
-
-    together = {
-        arm: Run(
-            [s for run in runs for s in run.seconds], sum(r.tokens for r in runs), sum(r.wall for r in runs)
-        )
-        for arm, runs in found.items()
-    }
-    rows = [
-        (
-            arm,
-            str(len(run.seconds)),
-            f"{run.rate:.0f}",
-            f"{run.quantile(0.5):.0f}",
-            f"{run.quantile(0.99):.0f}",
-            ", ".join(f"{one.rate:.0f}" for one in found[arm]),
-        )
-        for arm, run in together.items()
-    ]
-    alone, served = together["engine alone"], together["service"]
-    share, added = 1 - served.rate / alone.rate, served.quantile(0.99) - alone.quantile(0.99)
-    goals = [
-        ("throughput lost", f"at most {ALLOWED_SHARE:.0%}", f"{share:.1%}", _met(share <= ALLOWED_SHARE)),
-        ("added at p99", f"at most {ALLOWED_MS:.0f} ms", f"{added:.0f} ms", _met(added <= ALLOWED_MS)),
-    ]
-    parts = [
-        "# What the service costs",
-        f"{clients} clients ask at once, each the next prompt when it has its answer. The service runs in a "
-        "process of its own; the clients share the machine with it.",
-        table(("", ""), header),
-        "## Overhead of service and log over the engine alone",
-        table(("target", "asked", "measured", ""), goals),
-        "## The arms",
-        table(("arm", "answers", "tokens/s", "p50, ms", "p99, ms", "tokens/s by round"), rows),
-    ]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
-
-
-def _met(met: bool) -> str:
-    return "met" if met else "**missed**"
