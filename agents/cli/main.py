@@ -34,6 +34,7 @@ COMMANDS: dict[str, Entry] = {
     "family": Entry("family", "List, show and make families of specialists."),
     "serve": Entry("serve", "Serve the OpenAI protocol, the log and metrics over HTTP."),
     "locate": Entry("locate", "Rank the parts of a model that an answer comes from."),
+    "steer": Entry("steer", "Make steering entries, admit them, enter them into a policy."),
     "route": Entry("route", "Fit routing policies from labelled tables, judge and compare them."),
     "build": Entry("build", "Make a specialist as a recipe says: distil, fine-tune, quantize, verify."),
     "bench": Entry("bench", "Measure a family against its baselines."),

@@ -18,13 +18,15 @@ from ...store.records import Page, Part
 
 if TYPE_CHECKING:
     from ..causal import Effect, Why
+    from .whystrip import Strip
 
 BAR = 24  # characters of a probability of one, and of the largest contribution
 
 
-def show(why: Why) -> None:
+def show(why: Why, strips: Sequence[Strip] = ()) -> None:
     """Print the page to stdout: with colours on a terminal that wants them, plain elsewhere."""
-    Console(file=sys.stdout, highlight=False, soft_wrap=not sys.stdout.isatty()).print(Group(*page_of(why)))
+    console = Console(file=sys.stdout, highlight=False, soft_wrap=not sys.stdout.isatty())
+    console.print(Group(*page_of(why, strips)))
 
 
 def plain(why: Why) -> str:
@@ -34,15 +36,15 @@ def plain(why: Why) -> str:
     return out.getvalue()
 
 
-def picture(why: Why) -> str:
+def picture(why: Why, strips: Sequence[Strip] = ()) -> str:
     """The page as an SVG. It names no font to fetch, so looking at it calls nobody."""
     console = Console(record=True, width=100, file=io.StringIO(), highlight=False, force_terminal=True)
-    console.print(Group(*page_of(why)))
+    console.print(Group(*page_of(why, strips)))
     drawn = console.export_svg(title=f"why {why.page.record.id[:8]}", font_aspect_ratio=0.61)
     return re.sub(r"@font-face\s*{[^}]*}", "", drawn)
 
 
-def page_of(why: Why) -> Iterator[RenderableType]:
+def page_of(why: Why, strips: Sequence[Strip] = ()) -> Iterator[RenderableType]:
     """The page's pieces, every text in them made safe to print."""
     page = why.page
     yield from _head(page)
@@ -52,6 +54,11 @@ def page_of(why: Why) -> Iterator[RenderableType]:
         yield from _part(part, several=len(page.record.parts) > 1)
         if part.index in effects:
             yield from _effect(effects[part.index])
+        for strip in strips:
+            if strip.part == part.index:
+                from .whystrip import pieces
+
+                yield from pieces(strip)
     if page.record.error:
         yield _line("error", page.record.error, "red")
     yield Text()

@@ -1,7 +1,7 @@
 """Steering entries for the starter's specialists by CorrSteer and CRL, each put before the validation gate.
 
-`python -P -m pilothouse.specialists.starter.entries FAMILY` tries all and says what passed; with `--enter`,
-what passed is entered into the family's policy, which is then sealed again.
+`python -P -m pilothouse.specialists.starter.entries FAMILY [DATA]` tries all and says what passed; with
+`--enter`, what passed is entered into the family's policy, which is then sealed again. No test row is used.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 from ...router.steer.admission import Admission, admit
 from ...router.steer.choice import Score
@@ -30,15 +31,23 @@ STRENGTHS = (0.25, 0.5, 1.0, 2.0, 4.0)
 
 @dataclass(frozen=True)
 class Trial:
-    """What is tried on one specialist: longest answer, and how many CRL updates (0: CorrSteer only)."""
+    """What is tried on one specialist: longest answer, how many CRL updates (0: CorrSteer only), and whether
+    its prompts need a data folder.
+    """
 
     skill: str
     longest: int
     updates: int = 0
+    needs_data: bool = False
 
 
-TRIALS = (Trial("emotion", 6, 40), Trial("facts", 24, 40), Trial("words", 40), Trial("translate", 40))
-SIZES: dict[Split, int] = {"fit": 300, "calibrate": 120, "test": 240}
+TRIALS = (
+    Trial("emotion", 6, 40, needs_data=True),
+    Trial("facts", 24, 40, needs_data=True),
+    Trial("words", 40),
+    Trial("translate", 40),
+)
+FIT, VALIDATE, GATE = 300, 120, 240  # prompts: of the fitting split, more of it, of the calibration split
 
 
 @dataclass(frozen=True)
@@ -69,12 +78,17 @@ class Ground:
     seed: int
 
     @classmethod
-    def open(cls, family: Family, trial: Trial, seed: int, share: float) -> Ground:
+    def open(cls, family: Family, trial: Trial, data: Path | None, seed: int, share: float) -> Ground:
         """Load a specialist and draw its prompts, `share` of the usual number."""
         subject = Subject.open(family, trial.skill)
-        fit, validate, test = (_task(subject, trial, split, share, seed) for split in SIZES)
-        cost = subject.cost(others_text(trial.skill, seed))
-        return cls(trial, subject, fit, validate, test, cost, seed)
+        fit, validate, gate = (max(16, round(count * share)) for count in (FIT, VALIDATE, GATE))
+        rows, held = (
+            _drawn(trial, split, count, data, seed)
+            for split, count in (("fit", fit + validate), ("calibrate", gate))
+        )
+        first, second, last = (_task(subject, trial, part) for part in (rows[:fit], rows[fit:], held))
+        cost = subject.cost(others_text(trial.skill, data, seed))
+        return cls(trial, subject, first, second, last, cost, seed)
 
     def corrsteer(self) -> Found:
         """An entry by CorrSteer."""
@@ -128,10 +142,14 @@ class Ground:
         return Tried(self.trial.skill, found, verdict, "; ".join(verdict.reasons) or "admitted")
 
 
-def _task(subject: Subject, trial: Trial, split: Split, share: float, seed: int) -> Task:
-    """A split's prompts as a task of the specialist, judged as the skill is."""
-    count = max(16, round(SIZES[split] * share))
-    rows: list[Example] = corpus.draw(trial.skill, split, count, seed + 7, None)[:count]
+def _drawn(trial: Trial, split: Split, count: int, data: Path | None, seed: int) -> list[Example]:
+    """Examples with different prompts, at most `count`."""
+    rows = corpus.draw(trial.skill, split, 2 * count, seed + 7, data)
+    return list({(row.prompt, row.history): row for row in rows}.values())[:count]
+
+
+def _task(subject: Subject, trial: Trial, rows: Sequence[Example]) -> Task:
+    """Examples as a task of the specialist, judged as the skill is."""
 
     def judge(row: int, tokens: Sequence[int]) -> Verdict:
         text = subject.codec.decode(tokens).strip()
@@ -141,24 +159,29 @@ def _task(subject: Subject, trial: Trial, split: Split, share: float, seed: int)
     return subject.task_of(prompts, judge, trial.longest)
 
 
-def others_text(skill: str, seed: int, each: int = 12) -> list[str]:
+def others_text(skill: str, data: Path | None, seed: int, each: int = 12) -> list[str]:
     """Prompts with their answers of other skills: what an entry for this one must leave alone."""
     texts: list[str] = []
-    for other in TRIALS:
+    for other in possible(data):
         if other.skill != skill:
-            rows = corpus.draw(other.skill, "calibrate", each, seed + 11, None)[:each]
+            rows = corpus.draw(other.skill, "calibrate", each, seed + 11, data)[:each]
             texts += [f"{row.prompt} {row.answer}" for row in rows]
     return texts
 
 
+def possible(data: Path | None) -> list[Trial]:
+    """The trials whose prompts can be had."""
+    return [trial for trial in TRIALS if data is not None or not trial.needs_data]
+
+
 def try_all(
-    family: Family, seed: int = 0, share: float = 1.0, say: Say = lambda line: None
+    family: Family, data: Path | None, seed: int = 0, share: float = 1.0, say: Say = lambda line: None
 ) -> Iterator[Tried]:
     """Try every method on every specialist that is here; nothing is written."""
-    for trial in TRIALS:
+    for trial in possible(data):
         if trial.skill not in family.cards:
             continue
-        ground = Ground.open(family, trial, seed, share)
+        ground = Ground.open(family, trial, data, seed, share)
         for method in ("corrsteer", "crl") if trial.updates else ("corrsteer",):
             found = ground.corrsteer() if method == "corrsteer" else ground.crl(share, say)
             tried = ground.judged(found)
@@ -169,10 +192,12 @@ def try_all(
 def main(arguments: Sequence[str]) -> int:
     """Try all on a family, and enter what passed where `--enter` says so."""
     names = [one for one in arguments if not one.startswith("--")]
-    if len(names) != 1 or set(arguments) - {*names, "--enter"}:
-        print("usage: python -P -m pilothouse.specialists.starter.entries FAMILY [--enter]", file=sys.stderr)
+    if len(names) not in (1, 2) or set(arguments) - {*names, "--enter"}:
+        usage = "usage: python -P -m pilothouse.specialists.starter.entries FAMILY [DATA] [--enter]"
+        print(usage, file=sys.stderr)
         return 2
-    for tried in try_all(Family.open(names[0]), say=lambda line: print(line, flush=True)):
+    data = Path(names[1]) if len(names) == 2 else None
+    for tried in try_all(Family.open(names[0]), data, say=lambda line: print(line, flush=True)):
         if tried.admitted and tried.verdict is not None and "--enter" in arguments:
             with suppress(UsageError):  # an entry of this name is there already
                 enter(Family.open(names[0]), tried.found.vectors, tried.verdict, None, [tried.skill])

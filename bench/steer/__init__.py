@@ -1,0 +1,1 @@
+"""Measures the makers of steering entries where the truth is known."""
