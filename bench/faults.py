@@ -46,11 +46,13 @@ def faults(
     seed: Annotated[int, typer.Option(help="For the moments and prompts.")] = 0,
     family: Annotated[str | None, typer.Option("--family", "-f", metavar="NAME|DIR")] = None,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where the page goes.")] = Path("docs/results"),
+    quick: Annotated[bool, typer.Option("--quick", help="3 kills: a trial, no result.")] = False,
 ) -> None:
     """Kill the program at random moments and count what was lost; leaves with 4 when anything was.
 
     Writes faults.md.
     """
+    kills = min(kills, 3) if quick else kills
     with tempfile.TemporaryDirectory(prefix="pilothouse-faults-") as home:
         result = run(Path(home), kills, seed, family)
     typer.echo(json_text(result._asdict(), indent=1))
