@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
@@ -32,6 +32,10 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     family: Annotated[str, Field(description="family to answer with: a name or a folder")] = "starter"
+    engine: Annotated[
+        Literal["auto", "native", "torch", "vllm"],
+        Field(description="who runs the models: auto, native, torch or vllm"),
+    ] = "auto"
     device: Annotated[str, Field(description="auto, cpu, cuda, or a torch device")] = "auto"
     cores: Annotated[int | None, Field(ge=1, description="CPU threads of torch (none: its own choice)")] = (
         None

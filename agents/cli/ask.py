@@ -13,6 +13,7 @@ from ...store.errors import InterruptedByUser
 from . import console
 from .console import (
     DeviceOption,
+    EngineOption,
     FamilyOption,
     JsonOption,
     MaxTokensOption,
@@ -47,6 +48,7 @@ def ask(
     temperature: TemperatureOption = None,
     seed: SeedOption = None,
     family: FamilyOption = None,
+    engine: EngineOption = None,
     device: DeviceOption = None,
     quiet: QuietOption = False,
 ) -> None:
@@ -56,7 +58,7 @@ def ask(
     before the last piece is printed.
     """
     settings = console.settings_with(
-        max_tokens=max_tokens, temperature=temperature, seed=seed, family=family, device=device
+        max_tokens=max_tokens, temperature=temperature, seed=seed, family=family, engine=engine, device=device
     )
     text = console.read_prompt(prompt)
     try:

@@ -14,6 +14,7 @@ from ...store.errors import InterruptedByUser, PilothouseError
 from . import console
 from .console import (
     DeviceOption,
+    EngineOption,
     FamilyOption,
     MaxTokensOption,
     NoLogOption,
@@ -45,6 +46,7 @@ def chat(
     temperature: TemperatureOption = None,
     seed: SeedOption = None,
     family: FamilyOption = None,
+    engine: EngineOption = None,
     device: DeviceOption = None,
     plain: Annotated[bool, typer.Option("--plain", help="Never render Markdown.")] = False,
     quiet: QuietOption = False,
@@ -58,6 +60,7 @@ def chat(
         temperature=temperature,
         seed=seed,
         family=family,
+        engine=engine,
         device=device,
         markdown=False if plain else None,
     )

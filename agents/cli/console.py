@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 FamilyOption = Annotated[
     str | None, typer.Option("--family", "-f", metavar="NAME|DIR", help="Family to answer with.")
 ]
+EngineOption = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Who runs the models: auto, native, torch, vllm.")
+]
 DeviceOption = Annotated[str | None, typer.Option(help="auto, cpu, cuda.")]
 SpecialistOption = Annotated[
     str | None, typer.Option("--specialist", "-s", metavar="NAME", help="Force who answers.")
@@ -56,6 +59,7 @@ def open_pilot(settings: Settings, *, no_log: bool) -> Pilot:
     return Pilot(
         settings.family,
         Unlogged() if no_log else None,
+        engine=settings.engine,
         device=settings.device,
         cores=settings.cores,
         max_tokens=settings.max_tokens,

@@ -12,7 +12,7 @@ import typer
 from ...store.errors import UsageError
 from ...store.printable import visible
 from . import console
-from .console import DeviceOption, FamilyOption, JsonOption, NoLogOption, QuietOption
+from .console import DeviceOption, EngineOption, FamilyOption, JsonOption, NoLogOption, QuietOption
 
 if TYPE_CHECKING:
     from ..service.keys import Keys, Scope
@@ -47,6 +47,7 @@ def serve(
     no_log: NoLogOption = False,
     keys: KeysOption = None,
     family: FamilyOption = None,
+    engine: EngineOption = None,
     device: DeviceOption = None,
     quiet: QuietOption = False,
 ) -> None:
@@ -77,7 +78,8 @@ def serve(
     _require_keys(settings)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING if quiet else logging.INFO)
-    with console.open_pilot(console.settings_with(family=family, device=device), no_log=no_log) as pilot:
+    chosen = console.settings_with(family=family, engine=engine, device=device)
+    with console.open_pilot(chosen, no_log=no_log) as pilot:
         if not settings.open:
             console.noter(quiet)("a key is needed: `pilothouse serve key list` shows them")
         serve(pilot, settings)
