@@ -19,6 +19,9 @@ def features(
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Measure again what an earlier run left in features.json.")
     ] = False,
+    only: Annotated[
+        list[str] | None, typer.Option(metavar="SECTION", help="Measure this section again, not the others.")
+    ] = None,
 ) -> None:
     """Measure dictionaries where the truth is known: trainers, loaders, evaluation, labels.
 
@@ -26,7 +29,7 @@ def features(
     """
     from .run import run
 
-    report = run(family, out, seed, quick, _say, fresh)
+    report = run(family, out, seed, quick, _say, fresh, only or ())
     for goal in report.missed:
         typer.echo(f"missed: {goal.what}", err=True)
 

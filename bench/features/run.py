@@ -4,7 +4,7 @@ labels.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from ...specialists.family import Family
@@ -29,9 +29,10 @@ def run(
     quick: bool,
     say: Callable[[str], None] = lambda line: None,
     fresh: bool = False,
+    only: Collection[str] = (),
 ) -> Report:
     """Run every section that `out` does not hold yet and write `features.md` and `features.json`. `quick`:
-    one seed and a tenth of the steps. `fresh`: measure all again.
+    one seed and a tenth of the steps. `fresh`: measure all again; `only`: these sections.
     """
     seeds = [seed] if quick else [seed + i for i in range(SEEDS)]
     share = 0.1 if quick else 1.0
@@ -47,4 +48,4 @@ def run(
     command = f"pilothouse bench features --seed {seed}{' --quick' if quick else ''}"
     report = Report("Features: training, loading, judging dictionaries", ABOUT, facts(command, seed))
     stamp = f"{command} {opened.trunk_fingerprint[:12]} {digest(MEASURED)}"
-    return run_parts(report, out / "features.md", parts, stamp, say, fresh)
+    return run_parts(report, out / "features.md", parts, stamp, say, fresh, only)

@@ -1,16 +1,21 @@
-"""Comparative neuron analysis on a toy that learnt addition modulo a prime, in seconds."""
+"""Comparative neuron analysis on a toy that learnt addition modulo a prime, in seconds.
+
+A dense toy spreads each sum over nearly all of its neurons, and then no ten of them carry it, whoever picks
+them. So the toy pays for the number of neurons that speak at once (`PRICE`); the dense one stands beside it.
+Its heads look at all tokens alike (queries stay zero), or the price would drive the sum out of the neurons
+into them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 
 from ...router.locate.anatomy import Anatomy
 from ...router.locate.case import Case
-from ...router.locate.causal import ablation_effects, candidates
-from ...router.locate.compare import compare_runs
+from ...router.locate.compare import compare_runs, key_heads
 from ...router.locate.edit import Edit, edited, only
 from ...router.locate.place import Place
 from ...router.locate.run import record
@@ -20,6 +25,7 @@ from ..page import Goal, Section, cell
 PRIME, EQUALS, STEPS = 11, 11, 400
 TRIED = 16  # cases a seed
 SWEEP = (10, 32, 64)  # neurons taken out
+PRICE = 0.01  # of |a|_1 / |a|_2 of what neurons write at the last token; 0: a dense toy
 
 
 def sums() -> torch.Tensor:
@@ -28,8 +34,8 @@ def sums() -> torch.Tensor:
     return torch.stack([a.flatten(), b.flatten(), torch.full((PRIME**2,), EQUALS)], 1)
 
 
-def trained(seed: int, steps: int = STEPS) -> Any:
-    """A one-layer Llama that answers a + b modulo 11."""
+def trained(seed: int, steps: int = STEPS, price: float = PRICE) -> Any:
+    """A one-layer Llama that answers a + b modulo 11; `price` is paid for neurons that speak together."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
     torch.manual_seed(seed)
@@ -46,17 +52,43 @@ def trained(seed: int, steps: int = STEPS) -> Any:
         eos_token_id=None,
     )
     model: Any = LlamaForCausalLM(config).train()
+    model.model.layers[0].self_attn.q_proj.weight.requires_grad_(False).zero_()
+    down, seen = model.model.layers[0].mlp.down_proj, list[torch.Tensor]()
+    handle = down.register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0][:, -1]))
+    teach(
+        model,
+        [one for one in model.parameters() if one.requires_grad],
+        steps,
+        lambda: price * _crowd(seen.pop(), down.weight),
+    )
+    handle.remove()
+    return model.eval().requires_grad_(False)
+
+
+def _crowd(coefficients: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """How many neurons speak at once: |a|_1 / |a|_2 of what each of them writes, [N,F] -> mean."""
+    size = coefficients.abs() * weight.norm(dim=0)
+    return (size.sum(1) / size.square().sum(1).sqrt().clamp_min(1e-9)).mean()
+
+
+def teach(
+    model: Any,
+    parameters: Sequence[torch.Tensor],
+    steps: int,
+    extra: Callable[[], torch.Tensor],
+    answers: torch.Tensor | None = None,
+) -> None:
+    """Fit `parameters` to all sums (or to other `answers` [P*P]), with an `extra` loss each step."""
     x = sums()
-    y = (x[:, 0] + x[:, 1]) % PRIME
-    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3, weight_decay=0.1)
+    y = (x[:, 0] + x[:, 1]) % PRIME if answers is None else answers
+    optimizer = torch.optim.AdamW(parameters, lr=3e-3, weight_decay=0.1)
     for step in range(steps):
         for group in optimizer.param_groups:
             group["lr"] = 3e-3 * min(1, (step + 1) / 20) * (1 - step / steps)
-        loss = torch.nn.functional.cross_entropy(model(x).logits[:, -1], y)
+        loss = torch.nn.functional.cross_entropy(model(x).logits[:, -1], y) + extra()
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-    return model.eval().requires_grad_(False)
 
 
 def cases(seed: int, count: int) -> list[Case]:
@@ -74,17 +106,19 @@ def section(seeds: Sequence[int], seed: int, quick: bool) -> Section:
     """What zeroing and keeping the compared neurons does, against random ones of the same layers."""
     rows: dict[str, list[float]] = {}
     for s in seeds:
-        anatomy = Anatomy.of(trained(s, 200 if quick else STEPS))
-        for name, values in _seed(anatomy, s, 6 if quick else TRIED).items():
+        steps, count = (200, 6) if quick else (STEPS, TRIED)
+        for name, values in _seed(Anatomy.of(trained(s, steps)), s, count).items():
             rows.setdefault(name, []).extend(values)
+        dense = _seed(Anatomy.of(trained(s, steps, 0.0)), s, count)
+        for name in ("right without the 10 compared neurons", "right without the 32 compared neurons"):
+            rows.setdefault(f"dense toy: {name}", []).extend(dense[name])
     found = {name: estimates.mean(values, seed) for name, values in rows.items()}
     return Section(
         "Comparing runs: addition modulo 11",
-        f"One layer of 256 neurons, trained for seconds, {len(seeds)} seeds. For each sum, the head whose "
-        "loss "
-        "hurts "
-        "it most is silenced, and the neurons that lose most importance are taken. Right: the answer stays "
-        "first.",
+        "One layer of 256 neurons, trained for seconds with a price on neurons that speak together, "
+        f"{len(seeds)} seeds. For each sum, heads are silenced until the answer falls, and the neurons that "
+        "lose most importance are taken. Right: the answer stays first. A dense toy spreads each sum over "
+        "so many neurons that no score finds ten that carry it.",
         ("measured", "mean, 95 % interval"),
         tuple((name, cell(value, "%")) for name, value in found.items()),
         (
@@ -121,13 +155,12 @@ def section(seeds: Sequence[int], seed: int, quick: bool) -> Section:
 
 
 def _seed(anatomy: Anatomy, seed: int, count: int) -> dict[str, list[float]]:
-    heads, generator = candidates(anatomy, "heads"), torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)
     size, last = anatomy.neurons, anatomy.layers - 1
     few = max(1, round(0.01 * size))
     rows: dict[str, list[float]] = {}
     for case in cases(seed, count):
-        head = heads[int(ablation_effects(anatomy, case, heads).argmax())]
-        lost, _ = compare_runs(anatomy, case, [Edit(head)])
+        lost, _ = compare_runs(anatomy, case, [Edit(head) for head in key_heads(anatomy, [case])])
         ranking = lost.flatten().argsort(descending=True).tolist()
         best = [Place("neuron", *divmod(at, size)) for at in ranking[: SWEEP[-1]]]
         order = lost[last].argsort(descending=True)[:few].tolist()

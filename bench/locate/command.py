@@ -21,13 +21,23 @@ def locate(
     quick: Annotated[
         bool, typer.Option("--quick", help="One seed, few prompts: a trial, no result.")
     ] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Measure again what an earlier run left in locate.json.")
+    ] = False,
+    only: Annotated[
+        list[str] | None, typer.Option(metavar="SECTION", help="Measure this section again, not the others.")
+    ] = None,
 ) -> None:
     """Measure the methods of `pilothouse locate` where the truth is known, with their controls.
 
-    Writes locate.md and its pictures.
+    Writes locate.md, locate.json and pictures. A run that was stopped goes on where it was.
     """
     from .run import run
 
-    report = run(family, data, out, seed, quick, say=lambda line: print(line, file=sys.stderr, flush=True))
+    report = run(family, data, out, seed, quick, _say, fresh, only or ())
     for goal in report.missed:
         typer.echo(f"missed: {goal.what}", err=True)
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

@@ -100,7 +100,7 @@ def circuit(anatomy: Anatomy, planted: Planted, fact: int, shuffled: bool, seed:
         case = replace(case, corrupt=(*ids[:at], case.ids[at], *ids[at:]))
     scores = edge_scores(anatomy, case)
     edge = Edge(planted.head.name, "L2.mlp")
-    return auc(torch.tensor([abs(v) for v in scores.values()]), list(scores).index(edge))
+    return auc(torch.tensor(list(scores.values())), list(scores).index(edge))
 
 
 FAMILIES: dict[str, Score] = {

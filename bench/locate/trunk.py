@@ -17,7 +17,7 @@ from ...router.locate.options import Options
 from ...router.locate.picture import draw
 from ...router.locate.place import Place
 from ...router.locate.run import record
-from ...router.locate.sinks import clamped, fair_share, norm_ratios, sink_scores
+from ...router.locate.sinks import CLAMPS, clamped, fair_share, norm_ratios, sink_scores
 from ...specialists.models import load_model_folder
 from ...specialists.starter.skills import freeform
 from ...specialists.tokenizing import ChatCodec
@@ -140,18 +140,16 @@ def sinks(folder: Path, count: int, seeds: Sequence[int], seed: int, out: Path) 
     twins = [sink_scores(Anatomy.of(untrained(folder, s)), cases) for s in seeds]
     for s, twin in zip(seeds, twins, strict=True):
         rows.append((f"untrained, seed {s}", *_sink_row(twin, fair)))
-    removed = {how: _removed(anatomy, cases, layer, fair, how) for how in ("norm", "coordinates")}
+    removed = {how: _removed(anatomy, cases, layer, fair, how) for how in CLAMPS}
     draw(locate("sinks", anatomy, cases[:4], Options()), out / "locate-sinks.png")
     heads = (scores > 0.3).float().flatten().tolist()
     return Section(
         "Attention sinks",
-        f"{len(cases)} prompts of at least 12 tokens. A fair share of attention to position 0 is {fair:.3f}; "
-        "the "
-        f"norm ratio of position 0 is {float(ratios.max()):.2f} at most. Clamped after layer {layer}. "
-        "Clamping "
-        "the "
-        "norm "
-        "alone keeps the direction, which is all that the next RMSNorm passes on.",
+        f"{len(cases)} prompts of at least 12 tokens. A fair share of attention to position 0 is "
+        f"{fair:.3f}; the norm ratio of position 0 is {float(ratios.max()):.2f} at most. Clamped after "
+        f"layer {layer}. The next RMSNorm passes on only the direction of a state, so its norm matters "
+        "little here, where position 0 is not much larger than the others; the clamp of the direction that "
+        "sets position 0 apart (ours) takes away what is read.",
         ("model", "heads above 0.3", "largest sink score", "mean excess over the fair share"),
         tuple(rows),
         (
@@ -183,6 +181,13 @@ def sinks(folder: Path, count: int, seeds: Sequence[int], seed: int, out: Path) 
                 "%",
                 estimates.mean([removed["coordinates"]], seed),
             ),
+            Goal(
+                "excess removed by the clamp of the sink's direction",
+                "at least",
+                0.5,
+                "%",
+                estimates.mean([removed["direction"]], seed),
+            ),
         ),
         (("locate-sinks.png", "Sink scores, with the norm clamp, and the norm of position 0"),),
     )
@@ -197,7 +202,7 @@ def _clamp_rows(
     anatomy: Anatomy, cases: Sequence[Case], layer: int, fair: float
 ) -> list[tuple[str, str, str, str]]:
     rows = []
-    for how in ("norm", "coordinates"):
+    for how in CLAMPS:
         with clamped(anatomy, layer, how):
             rows.append((f"the trunk, {how} clamped", *_sink_row(sink_scores(anatomy, cases), fair)))
     return rows

@@ -24,6 +24,7 @@ DOWN = ("down_proj", "dense_4h_to_h", "fc2", "c_proj")
 BEFORE_ATTENTION = ("input_layernorm", "ln_1")
 BEFORE_MLP = ("pre_feedforward_layernorm", "post_attention_layernorm", "ln_2")
 FINAL = ("norm", "ln_f", "final_layernorm", "final_layer_norm")
+BESIDES = ("ple_norm",)  # the last module of a branch by which a layer looks its token up
 
 
 def named(parent: nn.Module, names: tuple[str, ...], what: str) -> nn.Module:
@@ -61,7 +62,8 @@ def bias_of(module: nn.Module) -> Tensor | None:
 class Block:
     """One decoder layer. `mix` writes the heads ([H*d] -> [D]), `down` the neurons ([F] -> [D]); where the
     kind has norms after them (Gemma 2 and 3), `attention_norm` and `mlp_norm` are between them and the
-    stream.
+    stream. `besides` writes what a layer adds besides the two (per-layer embeddings), where there is such a
+    thing.
     """
 
     index: int
@@ -73,6 +75,7 @@ class Block:
     before_mlp: nn.Module
     attention_norm: nn.Module | None
     mlp_norm: nn.Module | None
+    besides: nn.Module | None = None
 
     @classmethod
     def of(cls, index: int, layer: nn.Module) -> Block:
@@ -92,6 +95,7 @@ class Block:
             before if one_norm else named(layer, BEFORE_MLP, "norm before the MLP"),
             named(layer, ("post_attention_layernorm",), "norm after attention") if after else None,
             named(layer, ("post_feedforward_layernorm",), "norm after the MLP") if after else None,
+            next((getattr(layer, name) for name in BESIDES if hasattr(layer, name)), None),
         )
 
 

@@ -75,8 +75,13 @@ def _norms(anatomy: Anatomy) -> dict[str, nn.Module]:
 
 def written_by(anatomy: Anatomy, run: Run) -> Tensor:
     """Return what every writer adds to the stream, [W,T,D]. Raises UsageError for kinds with norms after the
-    parts (Gemma 2 and 3): there a head's share depends on the others.
+    parts (Gemma 2 and 3): there a head's share depends on the others; and for layers that add more than
+    attention and an MLP.
     """
+    if run.besides is not None:
+        raise UsageError(
+            "circuits know two writers a layer, attention and MLP; the layers of this model have a third"
+        )
     if any(block.attention_norm is not None for block in anatomy.blocks):
         raise UsageError(
             "circuits need parts that add up without a norm after them; this kind has one (Gemma)"
@@ -204,10 +209,13 @@ def judge(anatomy: Anatomy, case: Case, circuit: Sequence[Edge], edges: Sequence
 
 
 def locate_circuit(anatomy: Anatomy, cases: Sequence[Case], options: Options) -> Finding:
-    """Rank edges by mean |attribution|; judge the circuit of the `top` edges, and as many random ones."""
+    """Rank edges by mean attribution, with its sign: edges that speak for the answer lead. (Sizes alone rank
+    the strongest wires first in any prompt, also where the corrupt prompt says the same.) Judge the circuit
+    of the `top` edges, and as many random ones.
+    """
     need(cases, "corrupt")
     every = [edge_scores(anatomy, case) for case in cases]
-    mean = {edge: sum(abs(one[edge]) for one in every) / len(every) for edge in every[0]}
+    mean = {edge: sum(one[edge] for one in every) / len(every) for edge in every[0]}
     order = sorted(mean, key=lambda edge: (-mean[edge], edge.name))
     circuit = order[: options.top]
     generator = torch.Generator().manual_seed(options.seed)
@@ -219,7 +227,7 @@ def locate_circuit(anatomy: Anatomy, cases: Sequence[Case], options: Options) ->
     count = len(cases)
     return Finding(
         "circuit",
-        "mean |edge attribution|",
+        "mean edge attribution (what the answer loses were the edge corrupted)",
         tuple(Found(edge.name, mean[edge]) for edge in circuit),
         {
             "prompts": count,

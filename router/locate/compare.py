@@ -16,19 +16,28 @@ from ...store.errors import UsageError
 from .anatomy import Anatomy
 from .attribute import places, value_neurons
 from .case import Case, need
-from .causal import ablation_effects, candidates
-from .edit import Edit, record_edited
+from .causal import candidates
+from .edit import Edit, edited, record_edited
 from .finding import Finding, Found, Grid, layer_names, mean_of, ranked
 from .options import Options
 from .place import Place
-from .run import record
+from .run import Run, record
 
 
 def compare_runs(anatomy: Anatomy, case: Case, edits: Sequence[Edit]) -> tuple[Tensor, Tensor]:
-    """Return (importance lost, coefficient lost) of each neuron when `edits` are made: both [L,F]."""
+    """Return (importance lost, coefficient lost) of each neuron when `edits` are made: both [L,F].
+
+    Importance below 0 counts as none, before and after: a neuron cannot lose what it never did for the
+    answer. Without that, neurons that only begin to speak against it in the changed run lead the ranking, and
+    silencing them in the clean run does nothing.
+    """
     clean, changed = record(anatomy, case.ids), record_edited(anatomy, case.ids, edits)
-    lost = value_neurons(anatomy, clean, case.answer) - value_neurons(anatomy, changed, case.answer)
+    lost = _for_answer(anatomy, clean, case) - _for_answer(anatomy, changed, case)
     return lost, clean.neurons[:, -1] - changed.neurons[:, -1]
+
+
+def _for_answer(anatomy: Anatomy, run: Run, case: Case) -> Tensor:
+    return value_neurons(anatomy, run, case.answer).clamp_min(0)
 
 
 def compare_models(anatomy: Anatomy, other: Anatomy, case: Case) -> tuple[Tensor, Tensor]:
@@ -43,19 +52,40 @@ def compare_models(anatomy: Anatomy, other: Anatomy, case: Case) -> tuple[Tensor
             "only two trainings of one architecture can be compared neuron by neuron"
         )
     here, there = record(anatomy, case.ids), record(other, case.ids)
-    score = value_neurons(anatomy, here, case.answer) - value_neurons(other, there, case.answer)
+    score = _for_answer(anatomy, here, case) - _for_answer(other, there, case)
     return score, here.neurons[:, -1] - there.neurons[:, -1]
 
 
-def key_head(anatomy: Anatomy, cases: Sequence[Case]) -> Place:
-    """The head without which the answers suffer most, on average."""
-    heads = candidates(anatomy, "heads")
-    effects = torch.stack([ablation_effects(anatomy, case, heads) for case in cases]).mean(0)
-    return heads[int(effects.argmax())]
+def key_heads(anatomy: Anatomy, cases: Sequence[Case], share: float = 0.1) -> tuple[Place, ...]:
+    """The fewest heads, chosen greedily, without which the answers keep less than `share` of their
+    probability.
+
+    The source silences a head that costs many answers. Where heads stand in for each other no single one
+    does: then nothing breaks, every neuron keeps its work, and the comparison ranks noise. So heads are
+    silenced until the answer falls (or all are).
+    """
+    heads, chosen = candidates(anatomy, "heads"), list[Place]()
+    before = sum(_probability(record(anatomy, case.ids).logits[-1], case) for case in cases)
+    while heads:
+        left = torch.zeros(len(heads), 2)
+        for case in cases:
+            edits = [[Edit(head) for head in (*chosen, one)] for one in heads]
+            logits = edited(anatomy, torch.tensor(case.ids), edits)
+            left[:, 0] += torch.stack([torch.tensor(_probability(row, case)) for row in logits])
+            left[:, 1] += case.measure(logits).cpu()
+        best = int(left[:, 1].argmin())
+        chosen.append(heads.pop(best))
+        if float(left[best, 0]) < share * before:
+            break
+    return tuple(chosen)
+
+
+def _probability(logits: Tensor, case: Case) -> float:
+    return float(logits.softmax(-1)[case.answer])
 
 
 def locate_compare(anatomy: Anatomy, cases: Sequence[Case], options: Options) -> Finding:
-    """Rank neurons by importance lost when a head is silenced (`kind` names it, `L3.H2`; else the key head),
+    """Rank neurons by importance lost when a head is silenced (`kind` names it, `L3.H2`; else the key heads),
     or, with a second model, by importance gained over that model.
     """
     need(cases, "")
@@ -63,9 +93,9 @@ def locate_compare(anatomy: Anatomy, cases: Sequence[Case], options: Options) ->
         other = options.other if isinstance(options.other, Anatomy) else Anatomy.of(options.other)
         changes, what = [compare_models(anatomy, other, case) for case in cases], "another model"
     else:
-        head = Place.parse(options.kind) if options.kind else key_head(anatomy, cases)
-        changes = [compare_runs(anatomy, case, [Edit(head)]) for case in cases]
-        what = f"{head.name} silenced"
+        heads = (Place.parse(options.kind),) if options.kind else key_heads(anatomy, cases)
+        changes = [compare_runs(anatomy, case, [Edit(head) for head in heads]) for case in cases]
+        what = f"{', '.join(head.name for head in heads)} silenced"
     scores, coefficients = mean_of([one for one, _ in changes]), mean_of([one for _, one in changes])
     found = tuple(
         Found(one.name, one.score, f"coefficient {float(coefficients[one.place.layer, one.place.unit]):+.3g}")

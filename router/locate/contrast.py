@@ -27,7 +27,9 @@ from .run import Run, record
 
 
 class Scores(NamedTuple):
-    """Each [L,F]: leaning to the answer (value neurons), feeding from the subject, feeding from elsewhere."""
+    """Each [L,F]: leaning to the answer over its rival (value neurons), feeding from the subject; and
+    `general`, feeding from elsewhere plus what is said for both words alike.
+    """
 
     leaning: Tensor
     subject: Tensor
@@ -45,11 +47,12 @@ def _scores(anatomy: Anatomy, case: Case) -> Scores:
     assert case.against is not None
     assert case.subject is not None
     run = record(anatomy, case.ids, weights=True)
-    leaning = value_neurons(anatomy, run, case.answer) - value_neurons(anatomy, run, case.against)
+    ours, theirs = (value_neurons(anatomy, run, token) for token in (case.answer, case.against))
     feeding = query_neurons(anatomy, run, case.answer)
     inside = torch.zeros(run.tokens, dtype=torch.bool)
     inside[case.subject[0] : case.subject[1]] = True
-    return Scores(leaning, feeding[:, inside].sum(1), feeding[:, ~inside].sum(1))
+    alike = torch.minimum(ours, theirs).clamp_min(0)
+    return Scores(ours - theirs, feeding[:, inside].sum(1), feeding[:, ~inside].sum(1) + alike)
 
 
 def contrast_of(cases: Sequence[Case], logits: Tensor) -> float:

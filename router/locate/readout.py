@@ -97,6 +97,8 @@ def components(anatomy: Anatomy, run: Run, position: int = -1) -> dict[str, Tens
     for layer in range(anatomy.layers):
         found[f"L{layer}.attn"] = run.attention[layer, position]
         found[f"L{layer}.mlp"] = run.mlp[layer, position]
+        if run.besides is not None:
+            found[f"L{layer}.besides"] = run.besides[layer, position]
     return found
 
 

@@ -37,6 +37,7 @@ class Run:
     mlp_out: Tensor
     logits: Tensor
     weights: Tensor | None = None
+    besides: Tensor | None = None
 
     @property
     def tokens(self) -> int:
@@ -95,6 +96,7 @@ _SITES = (
     "attention_out",
     "mlp_out",
     "weights",
+    "besides",
 )
 
 
@@ -123,6 +125,8 @@ def _watch(block: Block, kept: dict[str, list[Tensor]], weights: bool) -> list[A
         (block.mlp_norm or block.down).register_forward_hook(keep("mlp")),
         block.layer.register_forward_hook(keep("end")),
     ]
+    if block.besides is not None:
+        handles.append(block.besides.register_forward_hook(keep("besides")))
     return handles + ([block.attention.register_forward_hook(keep_weights)] if weights else [])
 
 
@@ -131,10 +135,11 @@ def _adds_up(anatomy: Anatomy, run: Run) -> None:
     for layer, block in enumerate(anatomy.blocks):
         heads = linear(block.mix, run.mixed[layer])
         neurons = linear(block.down, run.neurons[layer])
+        besides = 0 if run.besides is None else run.besides[layer]
         sums = {
             "the halves of the layer": (
                 run.stream[layer + 1],
-                run.stream[layer] + run.attention[layer] + run.mlp[layer],
+                run.stream[layer] + run.attention[layer] + run.mlp[layer] + besides,
             ),
             "the heads": (run.attention_out[layer], heads),
             "the neurons": (run.mlp_out[layer], neurons),

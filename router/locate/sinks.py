@@ -3,7 +3,8 @@
 Sink score of a head: mean attention to position 0 of queries from position 8 on. An untrained head gives it
 1 / (t + 1), its fair share. Norm ratio of a layer: |h_0| over the median |h_p|. Peng et al., 'How Attention
 Sinks Emerge in Large Language Models' (2026); the norm clamp is the intervention that its reviewers asked
-for.
+for. Before a norm only the direction of a state is read, so shrinking it does little until later layers turn
+it; the clamps of coordinates and of the direction that sets position 0 apart take away what is read (ours).
 """
 
 from __future__ import annotations
@@ -69,7 +70,7 @@ def norm_ratios(anatomy: Anatomy, cases: Sequence[Case]) -> Tensor:
     return torch.stack(found).mean(0)
 
 
-CLAMPS = ("norm", "coordinates")
+CLAMPS = ("norm", "coordinates", "direction")
 
 
 def _shrunk(x: Tensor) -> Tensor:
@@ -86,6 +87,21 @@ def _capped(x: Tensor) -> Tensor:
     return x[:, :1].clamp(-limit, limit)
 
 
+def _aligned(x: Tensor) -> Tensor:
+    """Position 0 of x [B,T,D] no farther along the axis that sets it apart (from the mean of the others to
+    it) than the farthest of the others: [B,1,D]. What it shares with them stays.
+    """
+    others = x[:, 1:]
+    axis = torch.nn.functional.normalize(x[:, :1] - others.mean(1, keepdim=True), dim=-1)
+    along = (x * axis).sum(-1, keepdim=True)
+    beyond = (along[:, :1] - along[:, 1:].amax(1, keepdim=True)).clamp_min(0)
+    capped: Tensor = x[:, :1] - beyond * axis
+    return capped
+
+
+_CHANGES = {"norm": _shrunk, "coordinates": _capped, "direction": _aligned}
+
+
 @contextmanager
 def clamped(anatomy: Anatomy, layer: int, how: str = "norm") -> Iterator[None]:
     """Clamp the state of position 0 after `layer` while the block runs. Whole prompts only, no cached prefix.
@@ -95,7 +111,7 @@ def clamped(anatomy: Anatomy, layer: int, how: str = "norm") -> Iterator[None]:
     anatomy.check_layer(layer)
     if how not in CLAMPS:
         raise UsageError(f"there is no clamp {how!r}; choose one of {', '.join(CLAMPS)}")
-    change = _shrunk if how == "norm" else _capped
+    change = _CHANGES[how]
 
     def clamp(_module: nn.Module, _inputs: Any, output: Any) -> Any:
         x = first(output)

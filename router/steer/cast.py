@@ -125,7 +125,7 @@ def condition_direction(pos: Tensor, neg: Tensor) -> Tensor:
 
 
 def best_split(scores: Tensor, y: Sequence[int]) -> Split:
-    """Return the threshold between two neighbouring scores [N], and the side, with the highest F1 for y = 1."""
+    """Return the threshold between two neighbouring scores [N], and the side, with the best F1 for y = 1."""
     truth = labels("y", y, len(scores))
     both_classes("y", truth)
     known = scores.double().sort().values
@@ -260,8 +260,8 @@ class Conditional(Steering):
             self._decide(x.shape[0])
         elif len(self.decided) != x.shape[0]:
             raise UsageError(
-                f"{x.shape[0]} rows are generated, {len(self.decided)} prompts have decided; pass the prompts "
-                "first, with phase 'prompt'"
+                f"{x.shape[0]} rows are generated, {len(self.decided)} prompts have decided; pass the "
+                "prompts first, with phase 'prompt'"
             )
 
     def _watch(self, layer: int) -> Callable[[nn.Module, Any, Any], None]:

@@ -1,0 +1,158 @@
+"""The decoder with per-layer embeddings of `tinystories-ple-c3M`, as a Hugging Face model: its forward pass,
+written here so that no code from the folder runs. A layer adds three things to the stream: attention, an MLP,
+and a branch that a table looks up for each token and layer.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.nn.functional import gelu, silu
+from transformers import PretrainedConfig, PreTrainedModel
+from transformers.modeling_outputs import CausalLMOutput
+
+from ...router.taps import LAYER_PATHS
+from ...store.errors import ArtifactError
+
+
+class PleConfig(PretrainedConfig):
+    """Sizes, under the names of the folder's `config.json`."""
+
+    model_type = "ple_tinylm"
+    ple_dim: int = 64
+    rope_base: float = 10000.0
+    rms_norm_eps: float = 1e-6
+
+
+LAYER_PATHS.setdefault(PleConfig.model_type, ("model.layers",))  # tell taps where this kind keeps its layers
+
+
+class _Norm(nn.Module):
+    def __init__(self, width: int, eps: float) -> None:
+        super().__init__()
+        self.weight, self.eps = nn.Parameter(torch.ones(width)), eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.weight * x * torch.rsqrt(x.square().mean(-1, keepdim=True) + self.eps)
+
+
+class _Attention(nn.Module):
+    def __init__(self, c: Any) -> None:
+        super().__init__()
+        self.heads, self.base = c.num_attention_heads, c.rope_base
+        self.qkv_proj = nn.Linear(c.hidden_size, 3 * c.hidden_size, bias=False)
+        self.o_proj = nn.Linear(c.hidden_size, c.hidden_size, bias=False)
+
+    def forward(self, x: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
+        """x [B,T,D], additive mask [.,.,T,T] -> what attention adds [B,T,D], and its weights [B,H,T,T]."""
+        rows, tokens, width = x.shape
+        size = width // self.heads
+        parts = self.qkv_proj(x).view(rows, tokens, 3, self.heads, size).permute(2, 0, 3, 1, 4)
+        query, key, value = self._turned(parts[0]), self._turned(parts[1]), parts[2]
+        weights = (query @ key.transpose(-1, -2) * size**-0.5 + attention_mask).softmax(-1)
+        return self.o_proj((weights @ value).transpose(1, 2).reshape(rows, tokens, width)), weights
+
+    def _turned(self, z: Tensor) -> Tensor:
+        size = z.shape[-1]
+        speed = self.base ** (-torch.arange(0, size, 2, device=z.device, dtype=torch.float32) / size)
+        angle = torch.arange(z.shape[2], device=z.device, dtype=torch.float32)[:, None] * speed
+        cos, sin = angle.cos().to(z.dtype), angle.sin().to(z.dtype)
+        a, b = z.chunk(2, -1)
+        return torch.cat([a * cos - b * sin, b * cos + a * sin], -1)
+
+
+class _Mlp(nn.Module):
+    def __init__(self, c: Any) -> None:
+        super().__init__()
+        self.gate_proj = nn.Linear(c.hidden_size, c.intermediate_size, bias=False)
+        self.up_proj = nn.Linear(c.hidden_size, c.intermediate_size, bias=False)
+        self.down_proj = nn.Linear(c.intermediate_size, c.hidden_size, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.down_proj(silu(self.gate_proj(x)) * self.up_proj(x))
+        return out
+
+
+class _Layer(nn.Module):
+    def __init__(self, c: Any) -> None:
+        super().__init__()
+        self.input_layernorm, self.self_attn = _Norm(c.hidden_size, c.rms_norm_eps), _Attention(c)
+        self.post_attention_layernorm, self.mlp = _Norm(c.hidden_size, c.rms_norm_eps), _Mlp(c)
+        self.ple_gate = nn.Linear(c.hidden_size, c.ple_dim, bias=False)
+        self.ple_proj = nn.Linear(c.ple_dim, c.hidden_size, bias=False)
+        self.ple_norm = _Norm(c.hidden_size, c.rms_norm_eps)
+
+    def forward(self, x: Tensor, attention_mask: Tensor, branch: Tensor) -> Tensor:
+        x = x + self.self_attn(self.input_layernorm(x), attention_mask=attention_mask)[0]
+        x = x + self.mlp(self.post_attention_layernorm(x))
+        out: Tensor = x + self.ple_norm(self.ple_proj(gelu(self.ple_gate(x)) * branch))
+        return out
+
+
+class _Body(nn.Module):
+    def __init__(self, c: Any) -> None:
+        super().__init__()
+        self.embed_tokens = nn.Embedding(c.vocab_size, c.hidden_size)
+        self.ple_in = nn.Linear(c.hidden_size, c.num_hidden_layers * c.ple_dim, bias=False)
+        self.ple_in_norm = _Norm(c.ple_dim, c.rms_norm_eps)
+        self.ple_table = nn.Embedding(c.vocab_size, c.num_hidden_layers * c.ple_dim)
+        self.layers = nn.ModuleList([_Layer(c) for _ in range(c.num_hidden_layers)])
+        self.norm = _Norm(c.hidden_size, c.rms_norm_eps)
+
+
+class PleForCausalLM(PreTrainedModel):
+    """The model; whole prompts only (no key-value cache), no padding."""
+
+    config_class = PleConfig
+    base_model_prefix = "model"
+    _supports_sdpa = True
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        self.model = _Body(config)
+        self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+
+    def get_input_embeddings(self) -> nn.Module:
+        """The token embedding."""
+        return self.model.embed_tokens
+
+    def get_output_embeddings(self) -> nn.Module:
+        """The head; its weight is the embedding's."""
+        return self.lm_head
+
+    def forward(self, input_ids: Tensor, **_named: Any) -> CausalLMOutput:
+        """input_ids [B,T] -> logits [B,T,V]."""
+        c, m, (rows, tokens) = self.config, self.model, input_ids.shape
+        x = m.embed_tokens(input_ids)
+        shape = (rows, tokens, c.num_hidden_layers, c.ple_dim)
+        read = m.ple_in_norm((m.ple_in(x) * c.hidden_size**-0.5).view(shape))
+        branch = (read + m.ple_table(input_ids).view(shape) * c.ple_dim**0.5) * 2**-0.5
+        later = torch.ones(tokens, tokens, dtype=torch.bool, device=x.device).triu(1)
+        mask = torch.zeros(tokens, tokens, dtype=x.dtype, device=x.device).masked_fill(later, -torch.inf)
+        for index, layer in enumerate(m.layers):
+            x = layer(x, attention_mask=mask[None, None], branch=branch[:, :, index])
+        return CausalLMOutput(logits=self.lm_head(m.norm(x)))
+
+
+def load_ple(folder: Path) -> PleForCausalLM:
+    """Return the model in a folder, frozen, float32. Raises ArtifactError when a file is missing or does not
+    fit.
+    """
+    try:
+        config = PleConfig(**json.loads((folder / "config.json").read_text()))
+        weights = load_file(folder / "model.safetensors")
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"{folder} holds no model with per-layer embeddings ({error})") from error
+    config._attn_implementation = "eager"
+    model = PleForCausalLM(config)
+    weights.setdefault("lm_head.weight", weights["model.embed_tokens.weight"])
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        raise ArtifactError(f"{folder}: the weights do not fit config.json ({error})") from error
+    return model.eval().requires_grad_(False)
