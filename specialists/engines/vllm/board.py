@@ -149,7 +149,8 @@ class Board:
         seen: dict[int, Tensor] = {}
         for layer in {layer for span in self.spans for layer in _reads(span)}:
             kept = self.sites.of[layer].kept
-            assert kept is not None
+            if kept is None:
+                raise RuntimeError(f"decoder layer {layer} ran without the plugin's hook")
             seen[layer] = kept[: self._used]
         if not seen:
             return

@@ -52,11 +52,15 @@ def _run(batch: VllmBatch, *requests: Request) -> list[tuple[list[TokenEvent], t
     """The events of each request, and what it tapped."""
     streams = [Stream(request) for request in requests]
     rows = [batch.open(one, stream) for one, stream in zip(requests, streams, strict=True)]
-    for _ in range(STEPS):
-        if all(stream.over for stream in streams):
-            break
-        batch.step(rows)
-    for row in rows:
-        batch.shut(row)
-        row.stream.fail(_failed("vLLM did not come to an end"))
+    try:
+        for _ in range(STEPS):
+            if all(stream.over for stream in streams):
+                break
+            batch.step(rows)
+    except RuntimeError as error:
+        raise _failed(str(error)) from error
+    finally:
+        for row in rows:
+            batch.shut(row)
+            row.stream.fail(_failed("vLLM did not come to an end"))
     return [(list(stream), stream.states[stream.request.taps[0]]) for stream in streams]
