@@ -56,7 +56,9 @@ def started(
     words = ["--port", str(port), "--requests-per-minute", "0", "--quiet", "--family", family]
     words += [word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", str(value))]
     environment = {**os.environ, "PILOTHOUSE_HOME": str(home)} | ({"PILOTHOUSE_LOG": log} if log else {})
-    process = subprocess.Popen([sys.executable, "-P", "-c", before + SERVE, "serve", *words], env=environment)
+    code = [sys.executable, "-P", "-c", before + SERVE]
+    with (home / "service.log").open("ab") as told:  # what it says of every fault
+        process = subprocess.Popen([*code, "serve", *words], env=environment, stderr=told)
     running = Running(process, port)
     try:
         wait_ready(running)

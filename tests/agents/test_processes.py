@@ -110,20 +110,33 @@ def statuses() -> list[str]:
 
 
 @pytest.mark.slow
-def test_chat_in_a_terminal(open_terminal: Callable[[str], Terminal]) -> None:
-    """The prompt comes before the model; Ctrl-C stops an answer only; Ctrl-D leaves."""
-    terminal = open_terminal(START)
+def test_chat_in_a_terminal(open_terminal: Callable[[str], Terminal], tmp_path: Path) -> None:
+    """The prompt comes before the model; Ctrl-C stops an answer only; Ctrl-D leaves.
+
+    Loading waits for a file, and control keys wait for the prompt, which is drawn when keys are read: so the
+    order of things is the same on a busy machine.
+    """
+    go = tmp_path / "go"
+    held = (
+        "import time, pathlib; from pilothouse.agents.pilot import Pilot; warm = Pilot.warm\n"
+        f"def wait(pilot):\n    while not pathlib.Path({str(go)!r}).exists(): time.sleep(0.01)\n"
+        "    return warm(pilot)\n"
+        "Pilot.warm = wait\n"
+    )
+    terminal = open_terminal(held + START)
     terminal.wait_for("Ctrl-D leaves")
     terminal.wait_for("loading the family")
     terminal.type("Spell dog.\r")
+    go.touch()
     terminal.wait_for(ANSWERS["words"])
     terminal.wait_for("words · P(correct)")
     terminal.type("/why\r")
     terminal.wait_for("= the logit of words, exactly")
+    terminal.wait_for(">")
     terminal.type("\x03")  # at the prompt it forgets the line
     terminal.type("/steer push=3\r")
     terminal.wait_for("with push = 3")
-    terminal.wait_for(">")  # a key typed while nobody reads keys is lost
+    terminal.wait_for(">")
     terminal.type("\x04")
     assert terminal.end() == 0
     assert statuses() == ["completed"]

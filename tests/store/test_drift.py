@@ -4,24 +4,11 @@ import random
 from collections.abc import Iterator
 
 import pytest
+from finished import finished
 
 from pilothouse.store.drift import drift, ks_distance, ks_p_value
 from pilothouse.store.errors import UsageError
-from pilothouse.store.records import (
-    Candidate,
-    Generation,
-    MessageRef,
-    Outcome,
-    Page,
-    Part,
-    Reading,
-    Record,
-    RequestMeta,
-    new_id,
-    utc_now,
-)
-
-HASH = "ab" * 32
+from pilothouse.store.records import Candidate, Generation, Page, Part, Reading
 
 
 def traffic(
@@ -47,34 +34,7 @@ def traffic(
             generation=Generation(specialist=name, prompt_tokens=rng.randint(5, 30), finish_reason="stop"),
         )
         outcome = float(rng.random() < p + right)
-        yield _page(part, f"{seed}-{number // talk}", outcome)
-
-
-def _page(part: Part, thread: str, score: float) -> Page:
-    name = new_id()
-    meta = RequestMeta(
-        id=name,
-        thread_id=thread,
-        messages=(MessageRef(role="user", sha256=HASH),),
-        max_tokens=9,
-        temperature=0,
-        seed=0,
-        created_at=utc_now(),
-    )
-    record = Record(
-        id=name,
-        thread_id=thread,
-        created_at=utc_now(),
-        status="completed",
-        request=meta,
-        prompt_sha256=HASH,
-        parts=(part,),
-        code_version="test",
-        sequence=1,
-        prev_hash=HASH,
-        row_hash=HASH,
-    )
-    return Page(record=record, outcomes=(Outcome(record_id=name, source="v", verdict="x", score=score),))
+        yield finished(part, outcome, f"{seed}-{number // talk}")
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from pilothouse.store.ledger import Ledger
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from made_log import application, fill
+from made_log import application, fill, local
 
 Client = TestClient
 Fetch = Callable[..., str]
@@ -44,10 +44,3 @@ def client(ledger: Ledger) -> TestClient:
 def neighbour() -> Callable[[object], TestClient]:
     """Open a client of an application on the same machine."""
     return local
-
-
-def local(app: object) -> TestClient:
-    """A client on the same machine, which asks for pages."""
-    made = TestClient(app, base_url="http://127.0.0.1", client=("127.0.0.1", 50000))  # type: ignore[arg-type]
-    made.headers["accept"] = "text/html"
-    return made

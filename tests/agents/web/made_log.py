@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from fastapi import FastAPI
+from fastapi.testclient import TestClient
 
 from pilothouse.agents.service.app import create_app
 from pilothouse.agents.voyage import Ship
@@ -243,3 +244,10 @@ def application(ledger: Ledger, labels: Mapping[int, Label] = LABELS) -> FastAPI
     app = create_app(pilot)
     app.state.desk.state = "ready"
     return app
+
+
+def local(app: object) -> TestClient:
+    """A client on the same machine, which asks for pages."""
+    made = TestClient(app, base_url="http://127.0.0.1", client=("127.0.0.1", 50000))  # type: ignore[arg-type]
+    made.headers["accept"] = "text/html"
+    return made

@@ -144,20 +144,43 @@ def test_what_if_and_diff_by_form(page: Any, site: str) -> None:
     assert page.locator("table.diff tbody tr").count() > 0
 
 
-def test_replay_by_its_button(page: Any, tiny: Any, home: Path) -> None:
+@contextmanager
+def answered(tiny: Any, prompt: str) -> Iterator[str]:
+    """The address of a real record's page."""
     from pilothouse.agents.pilot import Pilot
     from pilothouse.agents.service.app import create_app
 
     with Ledger.open() as ledger, Pilot(tiny.family, ledger, tiny.engine) as pilot:
-        record_id = pilot.ask("What is 3 + 4?", max_tokens=2).record_id
+        record_id = pilot.ask(prompt, max_tokens=2).record_id
         app = create_app(pilot)
         app.state.desk.state = "ready"
         with serving(app) as address:
-            page.goto(f"{address}/audit/records/{record_id}")
-            page.get_by_role("button", name="Replay").click()
-            page.wait_for_selector("#replayed .verdict")
-            said = page.locator("#replayed").inner_text().split("\n")
-            assert [line for line in said if line][:2] == ["REPLAY", "reproduced: the same decision"]
+            yield f"{address}/audit/records/{record_id}"
+
+
+def test_replay_by_its_button(page: Any, tiny: Any, home: Path) -> None:
+    with answered(tiny, "What is 3 + 4?") as address:
+        page.goto(address)
+        page.get_by_role("button", name="Replay").click()
+        page.wait_for_selector("#replayed .verdict")
+        said = page.locator("#replayed").inner_text().split("\n")
+        assert [line for line in said if line][:2] == ["REPLAY", "reproduced: the same decision"]
+
+
+def test_tokens_are_tinted_and_stay_text(page: Any, tiny: Any, home: Path) -> None:
+    prompt = "Spell <img src=x onerror=alert(1)> dog."
+    with answered(tiny, prompt) as address:
+        page.goto(address)
+        page.get_by_label("Tint by").select_option("reading outside")
+        page.get_by_role("button", name="Read again").click()
+        page.wait_for_selector(".tokens .end")
+        assert prompt in page.locator(".tokens").inner_text()
+        assert page.locator(".tokens img").count() == 0
+        assert page.locator(".tokens .for4, .tokens .against4").count() >= 1
+        page.get_by_label("or feature").fill("1:0")
+        page.get_by_role("button", name="Read again").click()
+        page.wait_for_selector(".tokens .end")
+        assert prompt in page.locator(".tokens").inner_text()
 
 
 def test_no_record_runs_a_script(page: Any, tmp_path: Path) -> None:

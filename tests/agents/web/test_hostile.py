@@ -10,10 +10,9 @@ from pathlib import Path
 from urllib.parse import quote, urlsplit
 
 import pytest
-from conftest import local
 from fastapi.testclient import TestClient
 from hostile import CORPUS, HARMLESS, pages_of, write
-from made_log import application
+from made_log import application, local
 
 from pilothouse.router.features.label import Label
 from pilothouse.store.hashes import digest

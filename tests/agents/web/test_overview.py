@@ -5,50 +5,11 @@ from __future__ import annotations
 import random
 
 import pytest
+from finished import finished
 from made_log import part_of
 
 from pilothouse.agents.web.overview import calibration, drift, percentile, separation, share
-from pilothouse.store.records import (
-    MessageRef,
-    Outcome,
-    Page,
-    Part,
-    Reading,
-    Record,
-    RequestMeta,
-    new_id,
-    utc_now,
-)
-
-ZERO = "0" * 64
-
-
-def page(part: Part, score: float | None = None) -> Page:
-    name = new_id()
-    meta = RequestMeta(
-        id=name,
-        thread_id=name,
-        messages=(MessageRef(role="user", sha256=ZERO),),
-        max_tokens=1,
-        temperature=0,
-        seed=0,
-        created_at=utc_now(),
-    )
-    record = Record(
-        id=name,
-        thread_id=name,
-        created_at=meta.created_at,
-        status="completed",
-        request=meta,
-        prompt_sha256=ZERO,
-        parts=(part,),
-        code_version="test",
-        sequence=1,
-        prev_hash=ZERO,
-        row_hash=ZERO,
-    )
-    outcomes = () if score is None else (Outcome(record_id=name, source="t", verdict="v", score=score),)
-    return Page(record=record, outcomes=outcomes)
+from pilothouse.store.records import Page, Part, Reading
 
 
 def read(rng: random.Random, shift: float) -> Page:
@@ -58,7 +19,7 @@ def read(rng: random.Random, shift: float) -> Page:
         Reading(probe=name, site="s", score=0.0, probability=p, threshold=0.5, fired=p >= 0.5)
         for name, p in values.items()
     )
-    return page(Part(readings=readings))
+    return finished(Part(readings=readings))
 
 
 def test_planted_drift_is_seen_and_only_that() -> None:
@@ -95,7 +56,7 @@ def judged(count: int, right: str) -> list[Page]:
             continue
         p = next(one.p_correct for one in part.candidates if one.specialist == part.specialist)
         chance = {"as believed": p, "by a coin": 0.5, "never": 0.0}[right]
-        found.append(page(part, float(rng.random() < chance)))
+        found.append(finished(part, float(rng.random() < chance)))
     return found
 
 
@@ -110,8 +71,8 @@ def test_calibration_takes_only_what_it_can_judge() -> None:
     good = judged(5, "as believed")
     part = good[0].record.parts[0]
     two = good[0].model_copy(update={"record": good[0].record.model_copy(update={"parts": (part, part)})})
-    wild = page(part, 7.0)
-    assert calibration([*good, two, wild, page(part)])["records"] == 5
+    wild = finished(part, 7.0)
+    assert calibration([*good, two, wild, finished(part)])["records"] == 5
     assert calibration([])["error"] is None
 
 
