@@ -13,6 +13,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from ...specialists.models import quiet
 from ...store.paths import HOME
 from .. import estimates
 from ..page import Goal, Section
@@ -79,7 +80,8 @@ MAIN = "from pilothouse.agents.cli.main import main; main()"
 def prepare(folder: Path, seed: int, width: int, layers: int, steps: int, rows: int) -> Path:
     """Write a recipe and its trunk into ``folder``."""
     codec = toys.codec_in(folder / "trunk")
-    toys.decoder(codec, layers, width, seed).save_pretrained(folder / "trunk")
+    with quiet():
+        toys.decoder(codec, layers, width, seed).save_pretrained(folder / "trunk")
     recipe = folder / "recipe.toml"
     recipe.write_text(RECIPE.format(seed=seed, steps=steps, rows=rows, every=max(1, steps // 6)))
     return recipe

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -175,7 +175,7 @@ def _full(yard: Yard, kept: str) -> str:
 def _link(step: Planned, whole: Whole) -> Link[Yard]:
     """One step as a link of the chain: its key holds kind, version, settings, data and where it starts."""
     settings = step.settings
-    starts = {n: digest_of(whole.models[n]) for n in {TRUNK, *step.inputs} if n in whole.models}
+    starts = {n: digest_of_model(whole.models[n]) for n in {TRUNK, *step.inputs} if n in whole.models}
     family = digest_of(whole.family / "manifest.json") if whole.family else ""
     data = {n: whole.data[n].sha256 for n in settings.sets()}
     key = (step.kind.name, step.kind.version, settings.model_dump_json(), sorted(data.items()))
@@ -218,13 +218,24 @@ def made_by(name: str, whole: Whole, yard: Yard) -> Made:
     """Return what a step, or a model of the recipe, stands for in this run."""
     if name in whole.models:
         folder = whole.models[name]
-        return Made(name, "model", folder, digest_of(folder))
+        return Made(name, "model", folder, digest_of_model(folder))
     step = next(s for s in whole.steps if s.name == name)
     folder, base = yard.path(name), None
     if step.form == "adapter":
         first = made_by(step.inputs[0] if step.inputs else TRUNK, whole, yard)
         base = first.base if first.form == "adapter" else first.folder
     return Made(name, step.form, folder, digest_of(folder), base)
+
+
+def digest_of_model(folder: Path) -> str:
+    """`digest_of` a model folder, remembered as long as its files keep their sizes and times."""
+    files = [p for p in sorted(folder.rglob("*")) if p.is_file()]
+    return _digest(folder, tuple((p, p.stat().st_size, p.stat().st_mtime_ns) for p in files))
+
+
+@lru_cache(maxsize=64)
+def _digest(folder: Path, state: tuple[tuple[Path, int, int], ...]) -> str:
+    return digest_of(folder)
 
 
 def results(whole: Whole, marks: Mapping[str, Mark], yard: Yard) -> dict[str, Any]:

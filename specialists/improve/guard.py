@@ -81,11 +81,13 @@ def _without_leaks(one: Data, table: Table, test: str, prompts: Sequence[str]) -
     found = leaks([prompt_of(r) for r in one.rows], prompts, table.near)
     if found and table.leaks == "refuse":
         first = found[0]
-        how = "is" if first.similarity == 1 else f"is to {first.similarity:.0%}"
+        near = first.similarity < 1
+        how = f"is to {first.similarity:.0%}" if near else "is"
+        other = " (near = 1 where alike rows ask different things)" if near else ""
         raise UsageError(
             f"data {one.name!r} holds {_count(found)} of the test set {test}: row {first.row + 1} "
             f"({_quoted(one, first.row)}) {how} test row {first.other + 1}; remove them, or say "
-            'leaks = "drop": figures on rows that were trained on are worthless'
+            f'leaks = "drop": figures on rows that were trained on are worthless{other}'
         )
     return _dropped(one, found, f"of the test set {test}")
 

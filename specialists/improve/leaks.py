@@ -8,7 +8,6 @@ in a short prompt breaks most of its shingles, so "12 + 30" and "12 + 31" are di
 
 from __future__ import annotations
 
-import hashlib
 import math
 import re
 import unicodedata
@@ -34,13 +33,10 @@ def normal(text: str) -> str:
     return re.sub(r"\s+", " ", folded).strip(" .,!?;:'\"")
 
 
-def shingles(text: str) -> frozenset[int]:
-    """Return 32-bit hashes of the 8-character pieces of a normalised text; none for a shorter one."""
+def shingles(text: str) -> frozenset[str]:
+    """Return the 8-character pieces of a normalised text; none for a shorter one."""
     plain = normal(text)
-    pieces = {plain[i : i + SHINGLE] for i in range(len(plain) - SHINGLE + 1)}
-    return frozenset(
-        int.from_bytes(hashlib.blake2b(p.encode(), digest_size=4).digest(), "big") for p in pieces
-    )
+    return frozenset(plain[i : i + SHINGLE] for i in range(len(plain) - SHINGLE + 1))
 
 
 def duplicates(texts: Sequence[str]) -> list[Leak]:
@@ -73,7 +69,7 @@ def _near(rows: Sequence[str], tests: Sequence[str], near: float) -> Iterator[Le
     """Yield all pairs with similarity ``near`` or more."""
     ours, theirs = [shingles(r) for r in rows], [shingles(t) for t in tests]
     common = Counter(piece for found in (*ours, *theirs) for piece in found)
-    holders: dict[int, list[int]] = defaultdict(list)
+    holders: dict[str, list[int]] = defaultdict(list)
     for j, found in enumerate(theirs):
         for piece in _prefix(found, common, near):
             holders[piece].append(j)
@@ -85,7 +81,7 @@ def _near(rows: Sequence[str], tests: Sequence[str], near: float) -> Iterator[Le
                 yield Leak(i, j, similarity)
 
 
-def _prefix(found: Iterable[int], common: Counter[int], near: float) -> list[int]:
+def _prefix(found: Iterable[str], common: Counter[str], near: float) -> list[str]:
     """The rarest shingles of a set: enough that two similar sets must share one of them."""
     ordered = sorted(found, key=lambda piece: (common[piece], piece))
     return ordered[: len(ordered) - math.ceil(near * len(ordered)) + 1]

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from pilothouse.specialists.improve.recipe import Recipe, Whole, plan
+from pilothouse.specialists.improve.recipe import ENGINE_KEYS, Recipe, Whole, plan
 from pilothouse.specialists.improve.sizes import size_of
+from pilothouse.specialists.improve.step import step_of
 from pilothouse.store.errors import UsageError
 
 HEAD = """
@@ -132,3 +133,13 @@ def test_a_missing_or_broken_recipe_is_named(tmp_path: Path) -> None:
     (tmp_path / "x.toml").write_text("[[")
     with pytest.raises(UsageError, match="cannot be read as TOML"):
         Recipe.read(tmp_path / "x.toml")
+
+
+def test_the_recipe_in_the_documentation_is_one(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "build.md").read_text(encoding="utf-8")
+    (tmp_path / "r.toml").write_text(page.partition("```toml\n")[2].partition("```")[0])
+    recipe = Recipe.read(tmp_path / "r.toml")
+    assert [s["step"] for s in recipe.steps] == ["finetune", "verify"]
+    for table in recipe.steps:
+        kind = step_of(table["step"])
+        kind.settings.model_validate({k: v for k, v in table.items() if k not in ENGINE_KEYS})
