@@ -157,9 +157,12 @@ class Kind(Generic[S]):
 
 # name in a recipe -> module beside this one, which has the Kind as `STEP`; imported when a recipe names it
 STEPS: dict[str, str] = {
+    "align": "align_step",
     "distill": "distill_step",
+    "edit": "edit_step",
     "finetune": "finetune_step",
     "merge": "merge_step",
+    "prune": "prune_step",
     "quantize": "quantize_step",
     "verify": "verify_step",
 }

@@ -1,0 +1,190 @@
+"""Edit located neurons for good: scale what they write, or rewrite it until other answers come; and revert.
+
+After the gender-bias study of Yu and Ananiadou (zero the neurons that pass a logit and a causal test) and
+their neuron-level attribution; how much is changed is a reconstruction. Only the columns that neurons write
+with change, every other weight keeps its bits, and the columns as they were are kept for a bit-exact way
+back.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from ...router.fingerprint import fingerprint
+from ...router.locate.anatomy import Anatomy
+from ...router.locate.case import Case
+from ...router.locate.place import Place
+from ...store.errors import ArtifactError, UsageError
+from ..weights import SINGLE, read_json, read_model_tensors
+from .quantize import carry
+
+HEAD, BODY = "edit.json", "before.safetensors"
+Columns = Mapping[str, tuple[Tensor, Tensor]]  # weight name -> (neurons [n], columns [D,n])
+
+
+def columns_of(anatomy: Anatomy, places: Sequence[Place]) -> dict[str, Tensor]:
+    """Return the neurons [n] of each down projection that `places` name, under the name of its weight.
+
+    Raises UsageError for a place that is no neuron, or a kind that keeps its maps the other way round.
+    """
+    names = {id(module): name for name, module in anatomy.model.named_modules()}
+    found: dict[str, list[int]] = {}
+    for place in places:
+        if place.kind != "neuron" or place.unit < 0:
+            raise UsageError(f"{place.name} is no neuron: edits are of neurons, L3.N120")
+        down = anatomy.blocks[anatomy.check_layer(place.layer)].down
+        if not isinstance(down, nn.Linear):
+            raise UsageError(
+                f"{type(down).__name__} is not edited: use a model whose maps are linear modules"
+            )
+        found.setdefault(f"{names[id(down)]}.weight", []).append(place.unit)
+    return {name: torch.tensor(sorted(set(units))) for name, units in found.items()}
+
+
+@torch.no_grad()
+def scaled(anatomy: Anatomy, places: Sequence[Place], scale: float = 0.0) -> dict[str, tuple[Tensor, Tensor]]:
+    """Return the columns of the named neurons times `scale`: 0 silences them, 1 changes nothing."""
+    return {
+        name: (units, anatomy.model.get_parameter(name)[:, units].float() * scale)
+        for name, units in columns_of(anatomy, places).items()
+    }
+
+
+@dataclass(frozen=True)
+class Rewriting:
+    """How to rewrite: optimizer steps, rate in units of the columns' own size, weight of the divergence on
+    other prompts, and of the columns' movement.
+    """
+
+    steps: int = 40
+    rate: float = 0.1
+    keep: float = 1.0
+    still: float = 0.01
+
+
+def rewritten(
+    anatomy: Anatomy,
+    places: Sequence[Place],
+    cases: Sequence[Case],
+    others: Sequence[Sequence[int]],
+    how: Rewriting | None = None,
+) -> dict[str, tuple[Tensor, Tensor]]:
+    """Return columns under which each case gives its `answer`, while next tokens after `others` stay.
+
+    Descends -log P(answer) + keep * KL(before || after) on `others` + still * |change|^2 / |columns|^2 by
+    Adam on the columns alone. The model is left as it was.
+    """
+    how = how or Rewriting()
+    model, chosen = anatomy.model, columns_of(anatomy, places)
+    start = {n: model.get_parameter(n).detach()[:, u].clone() for n, u in chosen.items()}
+    change = {n: torch.zeros_like(c, requires_grad=True) for n, c in start.items()}
+    size = torch.cat([c.flatten() for c in start.values()]).square().mean().sqrt()
+    with torch.no_grad():
+        before = [_last(model, row, {}).log_softmax(-1) for row in others]
+    optimizer = torch.optim.Adam(list(change.values()), lr=how.rate)
+    for _ in range(how.steps):
+        weights = {
+            n: model.get_parameter(n).detach().index_add(1, u, size * change[n]) for n, u in chosen.items()
+        }
+        loss = how.still * sum((x.square().mean() for x in change.values()), torch.zeros(()))
+        for case in cases:
+            loss = loss - _last(model, case.ids, weights).log_softmax(-1)[case.answer] / len(cases)
+        for row, old in zip(others, before, strict=True):
+            new = _last(model, row, weights).log_softmax(-1)
+            loss = loss + how.keep * (old.exp() * (old - new)).sum() / len(others)
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+    return {n: (u, (start[n] + size * change[n]).detach()) for n, u in chosen.items()}
+
+
+def _last(model: nn.Module, ids: Sequence[int], weights: Mapping[str, Tensor]) -> Tensor:
+    """Logits [V] after a prompt, with some weights replaced."""
+    row = torch.tensor([list(ids)])
+    output: Any = torch.func.functional_call(model, dict(weights), (row,))
+    logits: Tensor = output.logits[0, -1].float()
+    return logits
+
+
+@torch.no_grad()
+def put(model: nn.Module, columns: Columns) -> dict[str, tuple[Tensor, Tensor]]:
+    """Set columns in place; return those that were there, which `put` sets back bit for bit."""
+    before = {}
+    for name, (units, values) in columns.items():
+        weight = model.get_parameter(name)
+        before[name] = (units, weight[:, units].clone())
+        weight[:, units] = values.to(weight.dtype)
+    return before
+
+
+# -- folders -------------------------------------------------------------------------------------------------
+
+
+def write_edit(source: Path, columns: Columns, out: Path, about: Mapping[str, Any]) -> None:
+    """Write `out`: the model folder `source` with these columns, and below `revert/` what undoes it.
+
+    Only named columns differ from the source's bits.
+    """
+    tensors = read_model_tensors(source)
+    before: dict[str, Tensor] = {}
+    for name, (units, values) in columns.items():
+        before |= {f"{name}.units": units, f"{name}.columns": tensors[name][:, units].contiguous()}
+        tensors[name] = tensors[name].clone()
+        tensors[name][:, units] = values.to(tensors[name].dtype)
+    out.mkdir(parents=True, exist_ok=True)
+    carry(source, out)
+    save_file({n: t.contiguous() for n, t in tensors.items()}, out / SINGLE, metadata={"format": "pt"})
+    revert = out / "revert"
+    revert.mkdir(exist_ok=True)
+    save_file(before, revert / BODY)
+    head = {"format": 1, "edited": fingerprint(out), "weights": sorted(columns), **about}
+    (revert / HEAD).write_text(json.dumps(head, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def revert_edit(edited: Path, out: Path) -> None:
+    """Write `out`: an edited folder with its columns as they were before the edit, bit for bit.
+
+    Raises:
+        ArtifactError: the folder is not the one that the revert file was written for.
+    """
+    head = read_json(edited / "revert" / HEAD)
+    found = fingerprint(edited)
+    if head.get("edited") != found:
+        raise ArtifactError(
+            f"{edited} changed after the edit ({found[:12]}…, the revert file is for "
+            f"{str(head.get('edited'))[:12]}…): revert the folder that the edit wrote"
+        )
+    before, tensors = load_file(edited / "revert" / BODY), read_model_tensors(edited)
+    for name in head["weights"]:
+        tensors[name] = tensors[name].clone()
+        tensors[name][:, before[f"{name}.units"]] = before[f"{name}.columns"].to(tensors[name].dtype)
+    out.mkdir(parents=True, exist_ok=True)
+    carry(edited, out)
+    save_file({n: t.contiguous() for n, t in tensors.items()}, out / SINGLE, metadata={"format": "pt"})
+
+
+# -- what an edit did ----------------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def first_choices(anatomy: Anatomy, rows: Sequence[Sequence[int]]) -> list[int]:
+    """The model's next token after each prompt."""
+    return [int(anatomy.model(torch.tensor([list(row)])).logits[0, -1].argmax()) for row in rows]
+
+
+def share_of(cases: Sequence[Case], choices: Sequence[int]) -> float:
+    """Share of cases whose answer is the first choice; 0 for none."""
+    return sum(c.answer == t for c, t in zip(cases, choices, strict=True)) / max(1, len(cases))
+
+
+def share_same(before: Sequence[int], after: Sequence[int]) -> float:
+    """Share of prompts whose first choice stayed; 1 for none."""
+    return sum(a == b for a, b in zip(before, after, strict=True)) / len(before) if before else 1.0
