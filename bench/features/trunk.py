@@ -65,7 +65,10 @@ def section(family: Family, seeds: Sequence[int], seed: int, quick: bool, out: P
                 f"{inside.model:.3f}, {inside.through:.3f}, {inside.zeroed:.3f}",
             ),
             ("loss recovered", f"{inside.recovered:.3f}"),
-            ("loss recovered in an untrained trunk (control)", f"{twin.recovered:.3f}"),
+            (
+                "the same of an untrained trunk (control: nothing to lose, nothing to recover)",
+                f"{twin.model:.3f}, {twin.through:.3f}, {twin.zeroed:.3f}",
+            ),
             ("L0", f"{found.l0:.1f} of {sae.d_sae}"),
             ("explained variance", f"{found.explained:.3f}"),
             ("dead", f"{found.dead:.1%}"),
@@ -171,7 +174,7 @@ def faithful_section(family: Family, seeds: Sequence[int], seed: int, share: flo
     """
     model = load_model_folder(family.trunk_folder, torch.float32).requires_grad_(False)
     codec, layer = ChatCodec.load(family.trunk_folder), family.scout_layers[0]
-    count, steps = max(16, round(96 * share)), max(20, round(120 * share))
+    count, steps = max(16, round(240 * share)), max(20, round(300 * share))
     start = int(codec.encode_prompt("a")[0])
     own = own_texts(model, start, 2 * count, 48, seed)
     vocabulary = int(model.config.vocab_size)
@@ -231,6 +234,13 @@ def _faithful_table(rows: dict[str, dict[str, list[float]]], seed: int, steps: i
                 1.0,
                 "",
                 estimates.ratio(own["loss added on own texts"], noise["loss added on own texts"], seed),
+            ),
+            Goal(
+                "fake at 0.01: random tokens over own texts",
+                "at least",
+                2,
+                "×",
+                estimates.ratio(noise["fake at 0.01"], [max(v, 1e-3) for v in own["fake at 0.01"]], seed),
             ),
             Goal(
                 "fake at 0.1: random tokens over own texts",
