@@ -6,6 +6,7 @@ import logging
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..store.errors import PilothouseError
@@ -79,8 +80,10 @@ class Passage:
                 raise AnswerError("the controller ended without an answer; please report this")
             self._put(voyage.answer)
         except BaseException as error:
-            close_row(voyage, error)
-            self._put(named(voyage, error))
+            try:
+                close_row(voyage, error)
+            finally:  # whatever becomes of the row, nobody waits for ever
+                self._put(named(voyage, error))
 
     def _invoke(self) -> None:
         from .controller import RECURSION_LIMIT
@@ -109,16 +112,21 @@ def close_row(voyage: Voyage, error: BaseException) -> None:
 
     failed = isinstance(error, Exception) and not isinstance(error, Cancelled)
     parts = [voyage.parts[index] for index in sorted(voyage.parts)]
+    finish = partial(
+        voyage.ship.log.finish_soon,
+        voyage.record_id,
+        "failed" if failed else "aborted",
+        answer=compose(parts) or None,
+        artifacts=voyage.ship.artifacts,
+        error=f"{type(error).__name__}: {error}" if failed else None,
+    )
     with suppress(PilothouseError):  # the log itself may be what failed; the first error is the one to tell
         voyage.opened.result()
-        voyage.ship.log.finish_soon(
-            voyage.record_id,
-            "failed" if failed else "aborted",
-            parts=parts,
-            answer=compose(parts) or None,
-            artifacts=voyage.ship.artifacts,
-            error=f"{type(error).__name__}: {error}" if failed else None,
-        ).result()
+        try:
+            closing = finish(parts=parts)
+        except ValueError:  # a part cannot be recorded, which may be what failed
+            closing = finish()
+        closing.result()
         voyage.closed = True
 
 

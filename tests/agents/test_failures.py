@@ -11,11 +11,14 @@ import pytest
 from asked import SUM, WORD, Make, page
 from toy_family import ANSWERS
 
+from pilothouse.agents import controller
+from pilothouse.agents.nodes.step import At, Step
 from pilothouse.agents.passage import Passage
 from pilothouse.agents.pilot import AnswerError, Pilot
 from pilothouse.store.audit import Audit
 from pilothouse.store.errors import StoreError, UsageError
 from pilothouse.store.ledger import Ledger
+from pilothouse.store.records import Part
 
 
 def test_an_engine_failure_closes_the_row(scripted: Make) -> None:
@@ -28,6 +31,20 @@ def test_an_engine_failure_closes_the_row(scripted: Make) -> None:
     assert pilot.history("t") == ()
     pilot2, _ = scripted({"words": "fine"})
     assert pilot2.ask(WORD, "t").text == "fine", "the thread goes on after a failure"
+
+
+def test_a_part_that_cannot_be_recorded_fails_plainly(
+    scripted: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def spoilt(part: Part, at: At) -> Step:
+        return Step(part.model_copy(update={"checks": ("not a check",)}), "record")
+
+    monkeypatch.setitem(controller.PART_NODES, "check", (spoilt, ("record",)))
+    pilot, _ = scripted({"words": "d o g"})
+    with pytest.raises(AnswerError, match=r"part 0 cannot be recorded: checks\.0"):
+        pilot.ask(WORD)
+    found = page()
+    assert (found.record.status, found.answer, found.record.parts) == ("failed", "d o g", ())
 
 
 def test_closing_the_stream_cancels_and_records(scripted: Make) -> None:
