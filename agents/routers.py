@@ -19,7 +19,7 @@ from ..store.records import Candidate, Decision, Message
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..router.routing.artifact import RoutingPolicy
+    from ..router.routing.artifact import RoutingPolicy, Second
     from ..router.routing.scouts import Reader, Turns
     from ..router.routing.seen import Seen
     from ..specialists.family import Family
@@ -247,6 +247,10 @@ class Router:
         return self.policy.decide(
             seen, previous=previous, stickiness=stickiness, tolerance=tolerance, rng=rng
         )
+
+    def after(self, prompt: str | Sequence[Message], answered: str, signals: Mapping[str, float]) -> Second:
+        """Whom to ask next, now that `answered` has answered; as `RoutingPolicy.after`."""
+        return self.policy.after(self.reader.read([turns_of(prompt)]), answered, signals)
 
     def stability(self, prompt: str, count: int = 3) -> float:
         """The share of typing errors, paraphrases and wrappers of a prompt that get the same decision."""

@@ -10,13 +10,25 @@ import typer
 from ...store.errors import UsageError
 from ...store.printable import visible
 from . import console
-from .console import JsonOption, QuietOption
+from .console import JsonOption
 from .refit import register
+from .tables import (
+    CacheOption,
+    Job,
+    LeaksOption,
+    OutOption,
+    Tables,
+    WideOption,
+    facts_of,
+    read,
+    sharing,
+    split,
+)
 
 if TYPE_CHECKING:
     from ...router.routing.artifact import RoutingPolicy
-    from ...router.routing.fitting import Options
     from ...router.routing.table import Table
+    from ..routers import Router
 
 app = typer.Typer(
     no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None, add_completion=False
@@ -24,30 +36,7 @@ app = typer.Typer(
 
 register(app)
 
-Tables = Annotated[
-    list[Path], typer.Argument(metavar="TABLE…", help="CSV, JSON Lines or Parquet; several are joined.")
-]
 PolicyFolder = Annotated[Path, typer.Argument(metavar="POLICY", help="A folder that `route fit` wrote.")]
-WideOption = Annotated[
-    str, typer.Option(metavar="A,B,…", help="These columns are models, each with its labels.")
-]
-ModelsOption = Annotated[str, typer.Option(metavar="A,B,…", help="Only these models.")]
-ScoutOption = Annotated[
-    str, typer.Option(metavar="NAME|DIR", help="A family, a model folder, or none.", show_default=True)
-]
-LayersOption = Annotated[
-    str, typer.Option(metavar="I,J,…", help="Layers of the scout to read (else its usual).")
-]
-PoolOption = Annotated[str, typer.Option(metavar="HOW,…", help="last, mean, max_rolling_mean, attention.")]
-HeadsOption = Annotated[str, typer.Option(metavar="A,B,…", help="Heads to stack (else all that work).")]
-ObjectiveOption = Annotated[str, typer.Option(help="gain, correct or auto.")]
-PriceOption = Annotated[list[str] | None, typer.Option("--price", metavar="MODEL=P", help="Else mean costs.")]
-CacheOption = Annotated[Path | None, typer.Option(metavar="DIR", help="Keep what the scout saw here.")]
-LeaksOption = Annotated[
-    bool, typer.Option("--drop-leaks", help="Drop training prompts that are in the test.")
-]
-SeedOption = Annotated[int, typer.Option(help="Of folds and resamples.")]
-OutOption = Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Where it goes.")]
 LamOption = Annotated[float | None, typer.Option(help="Utility lost per unit of price.")]
 BudgetOption = Annotated[float | None, typer.Option(help="Mean price a prompt: sets lam.")]
 
@@ -58,30 +47,19 @@ def route() -> None:
 
 
 @app.command()
+@sharing
 def fit(
-    tables: Tables,
-    out: OutOption,
-    scout: ScoutOption = "starter",
-    wide: WideOption = "",
-    models: ModelsOption = "",
-    layers: LayersOption = "",
-    pool: PoolOption = "",
-    heads: HeadsOption = "",
-    objective: ObjectiveOption = "auto",
-    price: PriceOption = None,
+    job: Job,
+    objective: Annotated[str, typer.Option(help="gain, correct or auto.")] = "auto",
     lam: LamOption = None,
     budget: BudgetOption = None,
     risk: Annotated[
         float | None, typer.Option(help="Abstain so that this share of answers is wrong.")
     ] = None,
-    drop_leaks: LeaksOption = False,
     no_report: Annotated[
         bool, typer.Option("--no-report", help="Skip the comparison with baselines.")
     ] = False,
-    cache: CacheOption = None,
-    seed: SeedOption = 0,
     as_json: JsonOption = False,
-    quiet: QuietOption = False,
 ) -> None:
     """Fit a routing policy and write it, with its report.
 
@@ -89,27 +67,24 @@ def fit(
     """
     from ...router.routing import fitting
     from ...router.routing.artifact import make
-    from ...router.routing.recipes import STACKED
     from ...router.routing.scouts import read_table_with
-    from ..routers import open_reader
 
-    say = _say(quiet)
-    train, test = _split(_read(tables, wide, models, drop_leaks))
-    reader = open_reader(scout, _numbers(layers), _names(pool))
-    say(f"{len(train)} prompts, {len(train.models)} models; the scout reads")
-    seen = read_table_with(reader, train, cache)
-    options = fitting.Options(_names(heads) or STACKED, objective, seed=seed)
-    fitted = fitting.fit(train, seen, options, say)
+    train, test = split(job.table())
+    job.say(f"{len(train)} prompts, {len(train.models)} models; the scout reads")
+    seen = read_table_with(job.reader, train, job.cache)
+    fitted = fitting.fit(train, seen, job.options(objective), job.say)
     for name, why in fitted.left_out.items():
-        say(f"left out {name}: {why}")
-    policy = _aimed(make(fitted, train, reader.spec, _prices(price)), lam, budget, risk)
-    policy.save(out)
-    _save_probes(policy, train, out, say)
-    found: dict[str, Any] = {"folder": str(out), "objective": fitted.objective, "sha256": policy.sha256}
+        job.say(f"left out {name}: {why}")
+    policy = _aimed(make(fitted, train, job.reader.spec, job.prices()), lam, budget, risk)
+    policy.save(job.out)
+    _save_probes(policy, train, job)
+    found: dict[str, Any] = {"folder": str(job.out), "objective": fitted.objective, "sha256": policy.sha256}
     if not no_report:
-        found["verdict"] = _report(train, seen, policy, options, fitted.heads_out_of_fold, out, say)
+        found |= _report(job, train, seen, policy)
     if test is not None:
-        found["test"] = _judged(policy, test, read_table_with(reader, test, cache), out / "test")
+        found["test"] = _judged(
+            policy, test, read_table_with(job.reader, test, job.cache), job.reader, job.out / "test"
+        )
     _show(found, as_json)
 
 
@@ -131,50 +106,24 @@ def evaluate(
     from ..routers import reopen
 
     policy = _aimed(RoutingPolicy.load(folder), lam, budget, None)
-    table = _unknown_models(policy, _read(tables, wide, "", False))
+    table = _unknown_models(policy, read(tables, wide, "", False))
     table = _without_known(policy, table, drop_leaks)
-    seen = read_table_with(reopen(policy.scout), table, cache)
-    _show(_judged(policy, table, seen, out), as_json)
+    reader = reopen(policy.scout)
+    _show(_judged(policy, table, read_table_with(reader, table, cache), reader, out), as_json)
 
 
 @app.command()
-def compare(
-    tables: Tables,
-    out: OutOption,
-    scout: ScoutOption = "starter",
-    wide: WideOption = "",
-    models: ModelsOption = "",
-    layers: LayersOption = "",
-    pool: PoolOption = "",
-    heads: HeadsOption = "",
-    price: PriceOption = None,
-    drop_leaks: LeaksOption = False,
-    cache: CacheOption = None,
-    seed: SeedOption = 0,
-    as_json: JsonOption = False,
-    quiet: QuietOption = False,
-) -> None:
+@sharing
+def compare(job: Job, as_json: JsonOption = False) -> None:
     """Compare all heads with the baselines, rows and then whole groups left out; nothing is kept but a
     report.
     """
-    from ...router.routing.comparing import Judge, contenders
-    from ...router.routing.fitting import Options
-    from ...router.routing.recipes import STACKED
-    from ...router.routing.report import Report
     from ...router.routing.scouts import read_table_with
-    from ..routers import open_reader
 
-    say = _say(quiet)
-    table = _read(tables, wide, models, drop_leaks)
-    reader = open_reader(scout, _numbers(layers), _names(pool))
-    seen = read_table_with(reader, table, cache)
-    options = Options(_names(heads) or STACKED, seed=seed)
-    inside = contenders(table, seen, options, say=say)
-    outside = contenders(table, seen, options, by_group=True, say=say) if table.groups else []
-    judge = Judge.of(table, table.prices() | _prices(price), seed)
-    report = Report.of(_facts(table, reader.spec), judge, inside, outside)
-    report.save(out)
-    _show({"folder": str(out), "verdict": report.sentence, "groups left out": report.sentence_out}, as_json)
+    table = job.table()
+    _show(
+        {"folder": str(job.out)} | _report(job, table, read_table_with(job.reader, table, job.cache)), as_json
+    )
 
 
 @app.command()
@@ -186,17 +135,34 @@ def decide(
     tolerance: Annotated[
         float | None, typer.Option(min=0, help="The cheapest within this of the best P(correct).")
     ] = None,
+    previous: Annotated[
+        str | None, typer.Option(metavar="MODEL", help="Who answered last in this conversation.")
+    ] = None,
+    stickiness: Annotated[
+        float, typer.Option(min=0, help="Who answered last keeps it unless another is better by this.")
+    ] = 0.05,
+    answered: Annotated[
+        str | None, typer.Option(metavar="MODEL", help="Who has answered: ask another, or not?")
+    ] = None,
+    signal: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=X", help="A signal of that answer, for --answered.")
+    ] = None,
     stability: Annotated[
         bool, typer.Option("--stability", help="Ask again with typing errors and so on.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Decide who would answer one prompt."""
+    """Decide who would answer one prompt, or with --answered whether another should."""
     from ..routers import Router
 
     opened = Router.open(folder)
     router = Router(_aimed(opened.policy, lam, budget, None), opened.reader)
-    decision, candidates = router.decide(prompt, tolerance=tolerance)
+    if answered is not None:
+        _show(router.after(prompt, answered, _signals(signal))._asdict(), as_json)
+        return
+    decision, candidates = router.decide(
+        prompt, tolerance=tolerance, previous=_known(router, previous), stickiness=stickiness
+    )
     found: dict[str, Any] = {"chosen": decision.chosen, "reason": decision.reason}
     found |= (
         {"candidates": [one.model_dump() for one in candidates]}
@@ -227,53 +193,6 @@ def install(
 
 
 # -- what the commands share -------------------------------------------------------------------------------
-
-
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in text.split(",") if name.strip())
-
-
-def _numbers(text: str) -> tuple[int, ...]:
-    try:
-        return tuple(int(name) for name in _names(text))
-    except ValueError as error:
-        raise UsageError(f"the layers {text!r} are no numbers; write them as 2,4,6") from error
-
-
-def _prices(pairs: list[str] | None) -> dict[str, float]:
-    found = {}
-    for pair in pairs or []:
-        name, _, value = pair.rpartition("=")
-        try:
-            found[name] = float(value)
-        except ValueError:
-            name = ""
-        if not name or not 0 <= found[name] < float("inf"):
-            raise UsageError(f"the price {pair!r} is not MODEL=NUMBER with a number from 0 up; correct it")
-    return found
-
-
-def _read(paths: list[Path], wide: str, models: str, drop_leaks: bool) -> Table:
-    from ...router.routing.reading import read_table
-    from ...router.routing.table import joined, require_apart, without_leaks
-
-    tables = [read_table(path, _names(wide)) for path in paths]
-    table = tables[0] if len(tables) == 1 else joined(tables)
-    table = table.with_models(_names(models)) if models else table
-    if drop_leaks:
-        table = without_leaks(table)
-    require_apart(table)
-    return table
-
-
-def _split(table: Table) -> tuple[Table, Table | None]:
-    """What is fitted on, and the split `test` if there is one."""
-    if "test" not in table.splits:
-        return table, None
-    parts = [[i for i, s in enumerate(table.splits) if (s == "test") is wanted] for wanted in (False, True)]
-    if not parts[0]:
-        raise UsageError("every row of the table is in the split 'test'; rows to fit on are needed too")
-    return table.take(parts[0]), table.take(parts[1])
 
 
 def _unknown_models(policy: RoutingPolicy, table: Table) -> Table:
@@ -314,57 +233,58 @@ def _aimed(
     return with_risk(policy, risk) if risk is not None else policy
 
 
-def _save_probes(policy: RoutingPolicy, table: Table, out: Path, say: Any) -> None:
+def _known(router: Router, model: str | None) -> str | None:
+    if model is not None and model not in router.policy.models:
+        raise UsageError(f"there is no model {model!r}; the policy has {', '.join(router.policy.models)}")
+    return model
+
+
+def _signals(pairs: list[str] | None) -> dict[str, float]:
+    found = {}
+    for pair in pairs or []:
+        name, _, value = pair.rpartition("=")
+        try:
+            found[name] = float(value)
+        except ValueError as error:
+            raise UsageError(f"the signal {pair!r} is not NAME=NUMBER; correct it") from error
+    return found
+
+
+def _save_probes(policy: RoutingPolicy, table: Table, job: Job) -> None:
     """The linear head as probes, where there can be some."""
     from ...router.routing.probed import probes_of
 
     try:
         probes = probes_of(policy.fitted, table.quality, policy.scout)
     except UsageError as reason:
-        say(f"no probes for the controller: {reason}")
+        job.say(f"no linear probes: {reason}")
         return
     for probe in probes:
-        probe.save(out / "probes" / f"correct-{probe.name.replace('/', '_')}")
+        probe.save(job.out / "probes" / f"correct-{probe.name.replace('/', '_')}")
 
 
-def _facts(table: Table, spec: Any) -> dict[str, Any]:
-    labels = int(table.labelled.sum())
-    notes = "; ".join(table.notes) or "none"
-    site = f" at {spec['site']}" if "site" in spec else ""
-    return {
-        "prompts": len(table),
-        "models": len(table.models),
-        "labels": labels,
-        "duplicates (case, spacing and punctuation aside)": len(table) - len(set(table.keys)),
-        "noticed while reading": notes,
-        "scout": f"{Path(str(spec.get('place', 'none'))).name}{site}",
-    }
-
-
-def _report(
-    table: Table, seen: Any, policy: RoutingPolicy, options: Options, ready: Any, out: Path, say: Any
-) -> str:
+def _report(job: Job, table: Table, seen: Any, policy: RoutingPolicy | None = None) -> dict[str, Any]:
+    """Write the report of a table, with a fitted policy's prices and predictions where there is one."""
     from ...router.routing.comparing import Judge, contenders
-    from ...router.routing.report import Report
+    from ...router.routing.report import Report, cascades_of
 
-    inside = contenders(table, seen, options, ready=ready, say=say)
-    outside = contenders(table, seen, options, by_group=True, say=say) if table.groups else []
-    judge = Judge.of(table, policy.policy.prices, options.seed)
-    report = Report.of(_facts(table, policy.scout), judge, inside, outside)
-    report.save(out)
-    return report.sentence
+    ready = policy.fitted.heads_out_of_fold if policy is not None else None
+    prices = policy.policy.prices if policy is not None else table.prices() | job.prices()
+    inside = contenders(table, seen, job.options(), ready=ready, say=job.say)
+    outside = contenders(table, seen, job.options(), by_group=True, say=job.say) if table.groups else []
+    judge = Judge.of(table, prices, job.seed)
+    report = Report.of(facts_of(table, job.reader), judge, inside, outside, cascades_of(table, judge, inside))
+    report.save(job.out)
+    found = {"verdict": report.sentence}
+    return found | ({"groups left out": report.sentence_out} if outside else {})
 
 
-def _judged(policy: RoutingPolicy, table: Table, seen: Any, out: Path) -> dict[str, Any]:
+def _judged(policy: RoutingPolicy, table: Table, seen: Any, reader: Any, out: Path) -> dict[str, Any]:
     from ...router.routing.judging import judged
 
-    report, found = judged(policy, table, seen, _facts(table, policy.scout))
+    report, found = judged(policy, table, seen, facts_of(table, reader))
     report.save(out)
     return found | {"report": str(out)}
-
-
-def _say(quiet: bool) -> Any:
-    return (lambda line: None) if quiet else console.note
 
 
 def _show(found: dict[str, Any], as_json: bool) -> None:

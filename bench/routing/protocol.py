@@ -20,6 +20,8 @@ from ...router.routing.table import Table
 from ..estimates import Array, Estimate
 
 RESAMPLES = 400
+CONFIDENCE = "starter trunk's confidence, no labels"
+LEAKY = "group prior with every label (knows the test)"
 LENGTH, TFIDF, PRIOR = "prompt length", "TF-IDF + ridge on the gain", "group prior (told the group)"
 
 
@@ -134,6 +136,20 @@ def run_baselines(board: Board, draws: Sequence[Draw]) -> None:
             seen = Seen(table.texts, groups=table.groups)
             head = RECIPES["prior"](seen.take(draw.train), table.quality[draw.train])
             board.add(PRIOR, draw.test, _gain(head.predict(seen.take(draw.test))))
+
+
+def run_references(board: Board, draws: Sequence[Draw], signals: Tensor | None) -> None:
+    """What needs no fit: a small model's own confidence (signals [N,S], its likeliest next token's
+    log-probability first; unsure goes up), and the group's gain from every label, the test's too.
+    """
+    table = board.table
+    gain = table.quality[:, 1] - table.quality[:, 0]
+    for draw in draws:
+        if signals is not None:
+            board.add(CONFIDENCE, draw.test, -signals[draw.test, 0])
+        if table.groups:
+            means = {g: float(gain[[x == g for x in table.groups]].mean()) for g in set(table.groups)}
+            board.add(LEAKY, draw.test, np.array([means[table.groups[i]] for i in draw.test.tolist()]))
 
 
 def tfidf(table: Table, gain: Tensor, draw: Draw) -> Array:

@@ -22,7 +22,7 @@ from .table import Table
 from .trust import LEAST, MOST, logistic
 
 _FEWEST = 40  # labelled answers with signals that a model needs
-_RIDGE = 3.0
+_RIDGE = 1.0
 
 
 class Looked(NamedTuple):

@@ -156,10 +156,13 @@ class Judge:
     def difference(self, one: Contender, other: Contender) -> tuple[float, float, float]:
         """(APGR, or accuracy for more than two models) of one - other, with its paired interval."""
         measure = self.apgr if self.paired else self._means
-        gap = measure(one) - measure(other)
-        a, b = self.figures(one), self.figures(other)
-        value = a.apgr - b.apgr if self.paired else a.accuracy - b.accuracy
-        return value, *worth.interval(gap)
+        return self._value(one) - self._value(other), *worth.interval(measure(one) - measure(other))
+
+    def _value(self, one: Contender) -> float:
+        if not self.paired:
+            return float(self.accuracy(one).mean())
+        weak, strong = self.order
+        return worth.pair(self.score(one), self.truth[:, weak], self.truth[:, strong]).apgr
 
     def _means(self, one: Contender) -> Array:
         found: Array = self.draws @ self.accuracy(one) / self.draws.sum(1)

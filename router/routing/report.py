@@ -9,14 +9,16 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from torch import Tensor
 
 from ..files import replace
 from . import curves as worth
+from .cascade import cross_played, enough
 from .comparing import STACK, Contender, Figures, Judge, verdict
+from .table import Table
 
 _BLUE, _GREY, _INK = "#2a6f97", "#9aa5ab", "#222222"
 _STYLE = (
@@ -27,10 +29,27 @@ _STYLE = (
 )
 
 
+_LAMS = (0.0, 0.02, 0.05, 0.1, 0.2, 0.4)  # times what the dearest model costs more than the cheapest
+CASCADE = ("asked first", "lam", "quality", "mean price", "went on")
+
+
+class Gap(NamedTuple):
+    """The stack less another router, with its interval."""
+
+    name: str
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.value:+.3f} ({self.low:+.3f} to {self.high:+.3f})"
+
+
 @dataclass(frozen=True, eq=False)
 class Report:
-    """facts: what was compared. inside, outside: figures with rows and with whole groups left out. singles:
-    each model alone. pictures: what the PNG draws.
+    """facts: what was compared. inside, outside: figures with rows and with whole groups left out. gaps,
+    gaps_out: the stack less each other router, paired on the same resamples. singles: each model alone.
+    cascades: (asked first, lam, quality, price, share that went on). judge, found: what the PNG draws.
     """
 
     facts: Mapping[str, Any]
@@ -43,6 +62,9 @@ class Report:
     oracle: float
     judge: Judge
     found: tuple[Contender, ...]
+    gaps: tuple[Gap, ...] = ()
+    gaps_out: tuple[Gap, ...] = ()
+    cascades: tuple[tuple[str, float, float, float, float], ...] = ()
 
     @classmethod
     def of(
@@ -51,6 +73,7 @@ class Report:
         judge: Judge,
         inside: Sequence[Contender],
         outside: Sequence[Contender] = (),
+        cascades: Sequence[tuple[str, float, float, float, float]] = (),
     ) -> Report:
         """Judge every contender."""
         truth = judge.truth
@@ -68,6 +91,9 @@ class Report:
             float(truth.max(1).mean()) if len(truth) else math.nan,
             judge,
             tuple(inside),
+            gaps_of(judge, inside),
+            gaps_of(judge, outside),
+            tuple(cascades),
         )
 
     def json(self) -> dict[str, Any]:
@@ -81,6 +107,9 @@ class Report:
             "singles": {name: _plain(value) for name, value in self.singles},
             "rows_left_out": [_plain(asdict(one)) for one in self.inside],
             "groups_left_out": [_plain(asdict(one)) for one in self.outside],
+            "stack_minus": [_plain(one._asdict()) for one in self.gaps],
+            "stack_minus_groups_left_out": [_plain(one._asdict()) for one in self.gaps_out],
+            "cascades": [dict(zip(CASCADE, _plain(one), strict=True)) for one in self.cascades],
         }
 
     def save(self, folder: Path) -> list[Path]:
@@ -105,6 +134,14 @@ class Report:
         if self.outside:
             table = _html_table(*figures_table(self.outside, self.models))
             lines.append("<h2>Whole groups left out</h2>" + table)
+        if self.gaps:
+            what = "APGR" if self.judge.paired else "accuracy"
+            lines.append(f"<h2>The stack less each other, {what}</h2>")
+            lines.append(_html_table(("router", "rows left out", "groups left out"), _gap_rows(self)))
+        if self.cascades:
+            rows = [(name, *(f"{value:.3f}" for value in rest)) for name, *rest in self.cascades]
+            lines.append("<h2>Cascades: look at the first answer, then ask another or not</h2>")
+            lines.append(_html_table(CASCADE, rows))
         singles = [(name, f"{value:.3f}") for name, value in (*self.singles, ("oracle", self.oracle))]
         lines.append("<h2>Each model alone</h2>" + _html_table(("model", "quality"), singles))
         if picture is not None:
@@ -114,6 +151,33 @@ class Report:
         head = f"<meta charset=utf-8><title>Routing report</title><style>{_STYLE}</style>"
         page = f"<head>{head}</head><body><h1>Routing report</h1>\n{body}\n</body>"
         return f"<!doctype html><html lang=en>{page}</html>\n"
+
+
+def gaps_of(judge: Judge, found: Sequence[Contender]) -> tuple[Gap, ...]:
+    """The stack less every other contender, with paired 95 % intervals."""
+    stack = next((one for one in found if one.name == STACK), None)
+    if stack is None or not len(judge.rows):
+        return ()
+    return tuple(Gap(one.name, *judge.difference(stack, one)) for one in found if one is not stack)
+
+
+def cascades_of(
+    table: Table, judge: Judge, found: Sequence[Contender]
+) -> list[tuple[str, float, float, float, float]]:
+    """Cascades that ask the cheapest model first, at several lam, where the table has signals of answers."""
+    stack = next((one for one in found if one.name == STACK), None)
+    if stack is None or not enough(table):
+        return []
+    first = table.models[int(judge.prices.argmin())]
+    spread = float(judge.prices.max() - judge.prices.min()) or 1.0
+    lams = [round(share / spread, 6) for share in _LAMS]
+    played = cross_played(table, stack.p, first, judge.prices, lams)
+    return [(first, lam, *one) for lam, one in zip(lams, played, strict=True)]
+
+
+def _gap_rows(report: Report) -> list[tuple[str, str, str]]:
+    outside = {one.name: str(one) for one in report.gaps_out}
+    return [(one.name, str(one), outside.get(one.name, "–")) for one in report.gaps]
 
 
 def _plain(value: Any) -> Any:

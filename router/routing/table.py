@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import torch
@@ -219,4 +219,8 @@ def without_leaks(table: Table, test: str = "test") -> Table:
     """Drop from the other splits the prompts that are also in split `test`."""
     held = {key for key, split in zip(table.keys, table.splits, strict=True) if split == test}
     rows = zip(table.keys, table.splits, strict=True)
-    return table.take([i for i, (key, split) in enumerate(rows) if split == test or key not in held])
+    kept = table.take([i for i, (key, split) in enumerate(rows) if split == test or key not in held])
+    if len(kept) == len(table):
+        return kept
+    said = f"{len(table) - len(kept)} prompts to learn from were in the test too and were dropped"
+    return replace(kept, notes=(*kept.notes, said))

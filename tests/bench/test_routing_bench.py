@@ -13,16 +13,21 @@ import numpy as np
 import pytest
 import torch
 
-from pilothouse.bench.routing import pool, sets
+from pilothouse.bench.routing import family, pool, sets
 from pilothouse.bench.routing.protocol import (
+    CONFIDENCE,
+    LEAKY,
     Board,
     group_draws,
     random_draws,
     rows_of,
     run_baselines,
+    run_references,
     run_stack,
 )
+from pilothouse.bench.starter.matrix import Matrix
 from pilothouse.router.routing.fitting import Options
+from pilothouse.specialists.starter.skills.example import Example
 from pilothouse.store.errors import NotFoundError
 
 
@@ -63,6 +68,50 @@ def test_a_board_ranks_oracle_above_stack_above_chance() -> None:
     assert names[0].startswith("oracle")
     assert "stack: guess alone" in names
     assert board.estimate("random").low < 0.5 < board.estimate("random").high
+
+
+def test_routers_of_fewer_draws_are_compared_on_those() -> None:
+    data = small()
+    board = Board.of(data.table, 0)
+    draws = random_draws(data.table, 120, 3)
+    truth = (data.table.quality[:, 1] - data.table.quality[:, 0]).double()
+    for number, draw in enumerate(draws):
+        noise = torch.rand(len(draw.test), generator=torch.Generator().manual_seed(number)).double()
+        board.add("long", draw.test, truth[draw.test] if number < 2 else noise)
+    for draw in draws[:2]:
+        board.add("short", draw.test, truth[draw.test])
+    found = board.difference("long", "short")
+    assert (found.value, found.low, found.high) == (0.0, 0.0, 0.0)
+    assert board.value("long").apgr < board.value("short").apgr
+    assert [row[2].split(" / ")[1] for row in rows_of(board)] == ["2", "3"]
+
+
+def test_references_that_need_no_fit() -> None:
+    data = small()
+    board = Board.of(data.table, 0)
+    draws = random_draws(data.table, 120, 2)
+    sure = 1.0 - (data.table.quality[:, 1] - data.table.quality[:, 0])
+    run_references(board, draws, torch.stack([sure, torch.zeros_like(sure)], 1))
+    assert board.value(CONFIDENCE).apgr > 0.9  # planted: unsure exactly where the better model gains
+    assert 0.4 < board.value(LEAKY).apgr < board.value(CONFIDENCE).apgr
+
+
+def test_everybodys_answers_become_a_table() -> None:
+    history = (("Hello", "Hi"),)
+    examples = [
+        Example("2 + 2?", "4", "sums", "k", "s", "exact"),
+        Example("And?", "x", "tales", "k", "s", "exact", history),
+    ]
+    right = {"sums": np.array([1.0, 0.0]), "tales": np.array([0.0, 1.0])}
+    found = family.table_of(Matrix(examples, torch.zeros(2, 1), [], right, {}))
+    assert found.models == ("sums", "tales")
+    assert found.groups == ("sums", "tales")
+    assert found.quality.tolist() == [[1.0, 0.0], [0.0, 1.0]]
+    assert [(turn.role, turn.content) for turn in found.turns[1]] == [
+        ("user", "Hello"),
+        ("assistant", "Hi"),
+        ("user", "And?"),
+    ]
 
 
 def test_a_pool_is_as_planted_and_its_risk_is_checked() -> None:
