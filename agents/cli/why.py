@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -47,7 +47,7 @@ def why(
         found = pilot.why(name, causal)
         strips = _strips(found, pilot) if tokens else []
     if as_json:
-        told = {"flips": [one.flips for one in found.effects]}
+        told: dict[str, Any] = {"flips": [one.flips for one in found.effects]}
         told |= {"tokens": [one.model_dump(mode="json") for one in strips]} if tokens else {}
         console.print_json(found.model_dump(mode="json") | told)
         return

@@ -144,7 +144,11 @@ def measure(seed: int, size: Size) -> Played:
     policies["untrained policy, drawn"] = arena.answers(_untrained(arena, seed))
     static = held[int(before.float().mean(1).argmax())].tolist()
     oracle = (held.any(0) | torch.tensor([one.right for one in plain])).tolist()
-    return Played(plain, policies, static, oracle, picked, {**critic_trajectories(best, arena.test, plain)})
+    return Played(plain, policies, static, oracle, picked, _paths(best, arena.test, plain))
+
+
+def _paths(hand: Control, task: Task, plain: Sequence[Answer]) -> dict[str, list[tuple[float, int]]]:
+    return {str(kind): path for kind, path in critic_trajectories(hand, task, plain).items()}
 
 
 def _untrained(arena: Arena, seed: int) -> Control:
@@ -195,7 +199,9 @@ def section(seeds: Sequence[int], seed: int, quick: bool, out: Path) -> Section:
         notes=(
             "right answers on the toy of the branch points: "
             + ", ".join(f"{100 * reached:.1f} %" for _, reached in branches),
-            "The paper does not give its masking rule, so none of the three masks is claimed to be it.",
+            "The paper does not give its masking rule, so none of the three masks is claimed to be it. On "
+            "these prompts no planted direction is ever active, so `active` and `weighted` cannot pick one: "
+            "here they lose by construction.",
         ),
     )
 
@@ -221,7 +227,6 @@ def _learning(bandits: Sequence[tuple[float, float]], seed: int) -> list[Goal]:
 
 def _policies(found: Sequence[Played], seed: int) -> list[Goal]:
     ours = [one.right for m in found for one in m.policies["CRL, mask none"]]
-    masked = [one.right for m in found for one in m.policies["CRL, mask active"]]
     static, oracle = ([x for m in found for x in getattr(m, name)] for name in ("static", "oracle"))
     drawn = [one.right for m in found for one in m.policies["untrained policy, drawn"]]
     plain = [one.right for m in found for one in m.plain]
@@ -242,13 +247,6 @@ def _policies(found: Sequence[Played], seed: int) -> list[Goal]:
             0.02,
             "%",
             estimates.difference(drawn, plain, seed),
-        ),
-        Goal(
-            "CRL: mask active-only below no mask",
-            "at most",
-            0.02,
-            "%",
-            estimates.difference(ours, masked, seed),
         ),
     ]
 

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -113,13 +112,6 @@ class Hint:
         first = [replace(self.toy.task(rows), max_tokens=1) for rows in (hinted, without)]
         a, b = (states_of(self.toy.model, one, layer) for one in first)
         return (a - b).mean(0)
-
-
-class Variant(NamedTuple):
-    """A way to choose, and what its answers were where the hint is missing."""
-
-    name: str
-    answers: list[list[Answer]]
 
 
 def numpy_error(seed: int) -> float:

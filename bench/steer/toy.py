@@ -100,7 +100,7 @@ def tails(key: int) -> int:
     return key % 4
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=16)
 def make(kinds: int, echo: bool, seed: int, steps: int = 250, rows: int = 192) -> Toy:
     """Train a toy; deterministic in the seed for one machine and thread count."""
     torch.manual_seed(seed)

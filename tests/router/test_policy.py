@@ -178,6 +178,14 @@ def test_plan_follows_readings_specialists_and_minimum() -> None:
     assert [(e.name, e.coefficient) for e in policy.plan(certain, "facts").entries] == [("refuse", 2.0)]
 
 
+def test_a_rule_without_a_reading_applies_to_every_answer_of_its_specialists() -> None:
+    rule = SteeringRule(reading=None, vector="french", specialists=("translate",))
+    policy = Policy(steering=(rule,)).with_vectors(VECTORS)
+    policy.require(["translate"], [])
+    assert [(e.name, e.reading) for e in policy.plan([], "translate").entries] == [("french", "every answer")]
+    assert policy.plan([], "facts").entries == ()
+
+
 def test_a_vector_acts_once() -> None:
     policy = Policy(
         overrides=(Override(reading="harm", specialist="stories", steering="refuse", coefficient=3.0),),
