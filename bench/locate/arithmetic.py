@@ -52,7 +52,8 @@ def trained(seed: int, steps: int = STEPS, price: float = PRICE) -> Any:
         eos_token_id=None,
     )
     model: Any = LlamaForCausalLM(config).train()
-    model.model.layers[0].self_attn.q_proj.weight.requires_grad_(False).zero_()
+    if price:
+        model.model.layers[0].self_attn.q_proj.weight.requires_grad_(False).zero_()
     down, seen = model.model.layers[0].mlp.down_proj, list[torch.Tensor]()
     handle = down.register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0][:, -1]))
     teach(
