@@ -35,16 +35,16 @@ class Pool(NamedTuple):
     p: Tensor
 
 
-def pool(rows: int, seed: int, models: int = MODELS, width: int = WIDTH) -> Pool:
+def pool(rows: int, seed: int, models: int = MODELS, width: int = WIDTH, world: int = 7) -> Pool:
     """Prompts of six fields and a difficulty, seen through a random linear map with noise.
 
     A model is right with sigmoid(ability in the field - steepness x difficulty). Every third row lacks one
     label in two.
     """
-    world, make_rows = np.random.default_rng(7), np.random.default_rng(seed)
-    ability = world.normal(0, 2.0, (FIELDS, models))
-    steep = world.uniform(0.5, 2.0, models)
-    view = world.normal(0, 1, (FIELDS + 1, width))
+    make_world, make_rows = np.random.default_rng(world), np.random.default_rng(seed)
+    ability = make_world.normal(0, 2.0, (FIELDS, models))
+    steep = make_world.uniform(0.5, 2.0, models)
+    view = make_world.normal(0, 1, (FIELDS + 1, width))
     group = make_rows.integers(0, FIELDS, rows)
     hard = make_rows.normal(0, 1, rows)
     p = 1 / (1 + np.exp(-(ability[group] - steep * hard[:, None])))
@@ -76,8 +76,10 @@ class Trial(NamedTuple):
 
 
 def trial(seed: int, quick: bool, draws: int) -> Trial:
-    """Fit on one draw of the world, judge on another."""
-    train, test = pool(600 if quick else 3000, 1000 + seed), pool(600 if quick else 20_000, 2000 + seed)
+    """Fit on one draw of a world, judge on another."""
+    # worlds that nothing was chosen on
+    train = pool(600 if quick else 3000, 1000 + seed, world=100 + seed)
+    test = pool(600 if quick else 20_000, 2000 + seed, world=100 + seed)
     fitted = fit(train.table, train.seen, Options(heads=HEADS, seed=seed))
     p = fitted.p_correct(test.seen)
     return Trial(
