@@ -33,10 +33,10 @@ MASKS: tuple[Control | None, ...] = (None, "importance", "shuffled", "constant")
 class Size:
     """How much a run does."""
 
-    pretrain: int = 1500
-    steps: int = 150
+    pretrain: int = 600
+    steps: int = 120
     lessons: int = 1500
-    held: int = 100
+    held: int = 60
     layers: int = LAYERS
 
 

@@ -42,9 +42,9 @@ class Size:
     labelled: int = LABELLED
     prompts: int = PROMPTS
     held: int = HELD
-    warm: int = 300
-    steps: int = 500
-    router: int = 300
+    warm: int = 150
+    steps: int = 250
+    router: int = 150
 
 
 def said(teacher: str, prompt: str) -> str:
