@@ -186,8 +186,8 @@ class Host:
         with TURN:
             core = self.engine.engine_core
             _live.discard(self)
-            # vLLM's shutdown takes down what all engines of the process share
-            if _live:
+            if _live:  # vLLM's shutdown takes down what all engines of the process share
+                core._finalizer.detach()
                 core.engine_core.scheduler.shutdown()
             else:
                 core.shutdown()
@@ -206,11 +206,10 @@ def _open(arguments: Mapping[str, Any]) -> Any:
     from vllm.v1.engine.llm_engine import LLMEngine
 
     try:
-        made = EngineArgs(**arguments)
-        config = made.create_engine_config(UsageContext.ENGINE_CONTEXT)
-        if made.additional_config:
-            made.logits_processors = [processor(bool(config.use_v2_model_runner))]
-        return LLMEngine.from_engine_args(made, UsageContext.ENGINE_CONTEXT)
+        config = EngineArgs(**arguments).create_engine_config(UsageContext.ENGINE_CONTEXT)
+        if arguments["additional_config"]:
+            config.model_config.logits_processors = [processor(bool(config.use_v2_model_runner))]
+        return LLMEngine.from_vllm_config(config, UsageContext.ENGINE_CONTEXT, disable_log_stats=True)
     except (ValueError, TypeError, AttributeError, NotImplementedError) as error:
         raise NotOffered(
             f"vLLM cannot run {arguments['model']} here ({error}): use the torch engine"
