@@ -177,7 +177,8 @@ def test_tokens_are_tinted_and_stay_text(page: Any, tiny: Any, home: Path) -> No
         assert prompt in page.locator(".tokens").inner_text()
         assert page.locator(".tokens img").count() == 0
         assert page.locator(".tokens .for4, .tokens .against4").count() >= 1
-        page.get_by_label("or feature").fill("1:0")
+        layer = min(sae.layer for sae in tiny.family.saes.values())
+        page.get_by_label("or feature").fill(f"{layer}:0")
         page.get_by_role("button", name="Read again").click()
         page.wait_for_selector(".tokens .end")
         assert prompt in page.locator(".tokens").inner_text()
