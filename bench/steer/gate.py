@@ -33,18 +33,22 @@ class Judged:
 
 
 def neutral_rows(toy: Toy, count: int) -> list[tuple[int, ...]]:
-    """Text that an entry for the hint should leave alone: prompts that have it, with their answers."""
-    return [
-        (*prompt, toy.value(toy.key(prompt), 1), *[TAIL] * tails(toy.key(prompt)))
-        for prompt in toy.draw(count, 9, (1,))
-    ]
+    """Text that an entry for the hint should leave alone: prompts whose answer is the same with and without
+    it.
+    """
+    found = []
+    for prompt in toy.draw(count, 9, (0,)):
+        key = toy.key(prompt)
+        if toy.value(key, 0) == toy.value(key, 1):
+            found.append((*prompt, toy.value(key, 1), *[TAIL] * tails(key)))
+    return found
 
 
 def measure(seed: int, count: int, controls: int) -> Judged:
     """Make an entry, choose its strength, and put it and its controls before the gate."""
     hint = Hint(toys.make(1, False, seed), count)
     model = hint.toy.model
-    cost = divergence(model, neutral(neutral_rows(hint.toy, 64), begin=4))
+    cost = divergence(model, neutral(neutral_rows(hint.toy, 256), begin=4))
     found = corrsteer_entry(
         model,
         hint.fit,
@@ -74,7 +78,7 @@ def measure(seed: int, count: int, controls: int) -> Judged:
         {
             "shuffled labels": [judge(one) for one in null],
             "random features": [judge(of_equal_push(one, found.vectors)) for one in random],
-            "the entry, eight times as strong": [judge(stronger(found.vectors, 8.0))],
+            _STRONG: [judge(stronger(found.vectors, 8.0))],
         },
     )
 
@@ -94,12 +98,13 @@ def section(seeds: Sequence[int], seed: int, quick: bool, out: Path) -> Section:
     """What is chosen, and what the gate lets through."""
     found = [measure(one, 120 if quick else 400, 3 if quick else 10) for one in seeds]
     controls = [verdict for m in found for name in _NULL for verdict in m.controls.get(name, [])]
+    strong = [one for m in found for one in m.controls.get(_STRONG, [])]
     rows = [(f"seed {one}", *_chosen(m)) for one, m in zip(seeds, found, strict=True)]
     return Section(
         "Layer and strength, and the gate",
         f"An entry is found on prompts half of which have the hint; layer (each alone, all, or pruned) and "
         f"strength are chosen on prompts without it, under a budget of {BUDGET} nats a token on neutral text "
-        f"(answers that are right already); the gate judges on others. Controls: {len(controls)} entries "
+        f"(prompts with one answer, hint or not); the gate judges on others. Controls: {len(controls)} entries "
         "from shuffled labels and random features, pushing as far as the entry.",
         ("", "chosen", "side effect", "right with it", *_ARMS, "gate"),
         tuple(rows),
@@ -116,21 +121,14 @@ def section(seeds: Sequence[int], seed: int, quick: bool, out: Path) -> Section:
                 "at most",
                 FALSE_ADMISSIONS,
                 "%",
-                estimates.mean([one.admitted for one in controls], seed),
+                estimates.mean([one.admitted for one in controls], seed) if controls else None,
             ),
             Goal(
                 "the gate admits an entry beyond the budget",
                 "at most",
                 0.0,
                 "%",
-                estimates.mean(
-                    [
-                        one.admitted
-                        for m in found
-                        for one in m.controls.get("the entry, eight times as strong", [])
-                    ],
-                    seed,
-                ),
+                estimates.mean([one.admitted for one in strong], seed) if strong else None,
             ),
             Goal(
                 "side effect of what was chosen (largest), under its budget",
@@ -145,6 +143,7 @@ def section(seeds: Sequence[int], seed: int, quick: bool, out: Path) -> Section:
     )
 
 
+_STRONG = "the entry, eight times as strong"
 _NULL = ("shuffled labels", "random features")
 _ARMS = ("no steering", "random directions", "shuffled labels")
 
@@ -166,7 +165,7 @@ def _chosen(m: Judged) -> tuple[str, ...]:
 
 def _admitted(found: Sequence[Judged]) -> tuple[str, ...]:
     said = []
-    for name in (*_NULL, "the entry, eight times as strong"):
+    for name in (*_NULL, _STRONG):
         verdicts = [one for m in found for one in m.controls.get(name, [])]
         said.append(f"{name}: {sum(one.admitted for one in verdicts)} of {len(verdicts)} admitted")
     return tuple(said)

@@ -21,6 +21,7 @@ from .crl import NOBODY, Control
 from .task import Answer, Task, play
 from .vector import Gate, SteeringVector
 
+RIDGE = 1e-3  # of a gate's fit, per token: rare picks leave too few for folds
 Outcome = Literal["correct", "corrected", "misguided", "incorrect"]
 
 
@@ -123,7 +124,11 @@ def gated_entries(
     answers = play(base.model, task, hand=base)
     batch = base.batch(answers, [0.0] * len(answers))
     shares = batch.actions.bincount(minlength=base.sae.d_sae).float() / len(batch.actions)
-    kept = [int(i) for i in shares.argsort(descending=True, stable=True)[:top] if shares[i] >= least]
+    kept = [
+        int(i)
+        for i in shares.argsort(descending=True, stable=True)[:top]
+        if shares[i] > 0 and shares[i] >= least
+    ]
     if not kept:
         raise UsageError(
             f"no feature is picked at {least:.0%} of the tokens or more; there is no entry to write"
@@ -139,7 +144,7 @@ def _entry(
     picked = (actions == feature).double()
     gate = None
     if float(picked.mean()) < 0.98:
-        weight, bias = fit_logistic(states, picked)
+        weight, bias = fit_logistic(states, picked, l2=RIDGE)
         gate = Gate(sae.layer, weight.float(), float(bias), name=f"{name}-{feature}")
     return SteeringVector(
         name=f"{name}-{feature}",
