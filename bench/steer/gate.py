@@ -103,9 +103,9 @@ def section(seeds: Sequence[int], seed: int, quick: bool, out: Path) -> Section:
     return Section(
         "Layer and strength, and the gate",
         f"An entry is found on prompts half of which have the hint; layer (each alone, all, or pruned) and "
-        f"strength are chosen on prompts without it, under a budget of {BUDGET} nats a token on neutral text "
-        f"(prompts with one answer, hint or not); the gate judges on others. Controls: {len(controls)} entries "
-        "from shuffled labels and random features, pushing as far as the entry.",
+        f"strength are chosen on prompts without it, under a budget of {BUDGET} nats a token on neutral "
+        f"text (prompts with one answer, hint or not); the gate judges on others. Controls: "
+        f"{len(controls)} entries from shuffled labels and random features, pushing as far as the entry.",
         ("", "chosen", "side effect", "right with it", *_ARMS, "gate"),
         tuple(rows),
         (
