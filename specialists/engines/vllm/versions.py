@@ -1,7 +1,7 @@
 """Which vLLM this plugin knows: it reads and wraps parts that vLLM does not promise to keep.
 
-A version is known when the plugin's tests have passed with it. Of a known one, every part that is wrapped is
-looked at before it is (`require`), so that a build that differs is refused with the name of what differs.
+A version is known when its source was read for every part that is wrapped. Each such part is looked at again
+before it is wrapped (`require`), so that a build that differs is refused with the name of what differs.
 """
 
 from __future__ import annotations
