@@ -168,9 +168,7 @@ class Subject:
 def require_admitted(vectors: Sequence[SteeringVector], verdict: Admission) -> None:
     """Raises UsageError unless the verdict is about exactly these vectors, and admits them."""
     if verdict.identity != identity(vectors):
-        raise UsageError(
-            f"the gate judged {', '.join(verdict.names)} as they were then; run the gate again"
-        )
+        raise UsageError(f"the gate judged {', '.join(verdict.names)} as they were then; run the gate again")
     if not verdict.admitted:
         raise UsageError(f"the gate refused {', '.join(verdict.names)}: {'; '.join(verdict.reasons)}")
 
