@@ -62,7 +62,7 @@ class Correlation:
         return torch.where(varies, r, torch.zeros_like(r)).clamp(-1, 1)
 
     def best(self, top: int = 1, sign: Sign = "positive", mean: Mean = "all") -> tuple[Choice, ...]:
-        """Return the `top` features with the highest positive (or lowest negative) correlation, best first."""
+        """Return the `top` features of highest positive (or lowest negative) correlation, best first."""
         r = self.coefficients()
         order = r.argsort(descending=sign == "positive", stable=True)[:top].tolist()
         strength = self._strength(mean)
