@@ -313,6 +313,7 @@ def _goals(found: Mapping[str, Trials], seed: int) -> tuple[Goal, ...]:
     kept = [one[cna]["right"] / max(one["with the adapter"]["right"], 1e-9) for one in prune]
     named, another = "without the most redundant layer", "without another layer, mean"
     skipped = [[one[row]["right"] for one in prune] for row in (named, another)]
+    ways = [[one[n]["right"] for one in prune] for n in (cna, random)]
     located = "rewritten at located neurons"
     return (
         Goal("bias on other jobs, change", "at most", -0.3, "%",
@@ -325,11 +326,11 @@ def _goals(found: Mapping[str, Trials], seed: int) -> tuple[Goal, ...]:
         Goal("facts: generality", "at least", 0.5, "%", _of(fact_, located, "generality", seed)),
         Goal("facts: specificity", "at least", 0.9, "%", _of(fact_, located, "specificity", seed)),
         Goal("facts: mean of the three above that at random neurons", "clearly above", 0.0, "%",
-             estimates.difference(*scores, seed)),
+             estimates.difference(scores[0], scores[1], seed)),
         Goal("pruned and adapted, as a share of the unpruned (the source: 92 %)", "at least", 0.9, "%",
              estimates.mean(kept, seed)),
         Goal("above random pruning", "clearly above", 0.0, "%",
-             estimates.difference(*([o[n]["right"] for o in prune] for n in (cna, random)), seed)),
+             estimates.difference(ways[0], ways[1], seed)),
         Goal("the most redundant layer costs less than another", "clearly above", 0.0, "%",
-             estimates.difference(*skipped, seed)),
+             estimates.difference(skipped[0], skipped[1], seed)),
     )  # fmt: skip

@@ -86,7 +86,7 @@ def weighted_loss(model: Any, ids: Tensor, weights: Tensor | None) -> Tensor:
 @torch.no_grad()
 def loss_on(model: Any, ids: Tensor, rows: int = 16) -> float:
     """Mean next-token loss (nats) on rows of ids [N,T]."""
-    parts = [(float(weighted_loss(model, some, None)), len(some)) for some in ids.split(rows)]
+    parts = [(float(weighted_loss(model, some, None)), len(some)) for some in torch.split(ids, rows)]
     return sum(value * n for value, n in parts) / len(ids)
 
 

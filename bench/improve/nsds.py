@@ -25,7 +25,8 @@ from .little import byte_model, decoder, loss_on, text
 
 Method = Literal["nearest", "hqq"]
 TRUNK = "starter trunk"
-BUDGETS, METHODS, DRAWS = (3.0, 2.5), ("hqq", "nearest"), 30
+BUDGETS, DRAWS = (3.0, 2.5), 30
+METHODS: tuple[Literal["hqq", "nearest"], ...] = ("hqq", "nearest")
 PLAIN = Switches()
 SWITCHES = {
     "NSDS, magnitude x rank": PLAIN,

@@ -69,7 +69,8 @@ def trained(seed: int, steps: int = STEPS, price: float = PRICE) -> Any:
 def _crowd(coefficients: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     """How many neurons speak at once: |a|_1 / |a|_2 of what each of them writes, [N,F] -> mean."""
     size = coefficients.abs() * weight.norm(dim=0)
-    return (size.sum(1) / size.square().sum(1).sqrt().clamp_min(1e-9)).mean()
+    spread: torch.Tensor = size.sum(1) / size.square().sum(1).sqrt().clamp_min(1e-9)
+    return spread.mean()
 
 
 def teach(

@@ -57,7 +57,7 @@ def trained(seed: int, steps: int, batch: int = 64) -> Any:
         loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), wanted.flatten())
         loss = loss + PRICE * sum(_lengths(layer).sum() for layer in model.model.layers)
         optimizer.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         optimizer.step()
     return model.eval().requires_grad_(False)
 

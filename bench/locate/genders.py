@@ -112,6 +112,6 @@ def trained(world: World, seed: int, steps: int, batch: int = 128) -> Any:
         logits = model(rows).logits[:, :-1]
         loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), rows[:, 1:].flatten())
         optimizer.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         optimizer.step()
     return model.eval().requires_grad_(False)

@@ -20,7 +20,7 @@ from ...router.taps import LAYER_PATHS
 from ...store.errors import ArtifactError
 
 
-class PleConfig(PretrainedConfig):
+class PleConfig(PretrainedConfig):  # type: ignore[no-untyped-call]
     """Sizes, under the names of the folder's `config.json`."""
 
     model_type = "ple_tinylm"
@@ -105,7 +105,7 @@ class _Body(nn.Module):
         self.norm = _Norm(c.hidden_size, c.rms_norm_eps)
 
 
-class PleForCausalLM(PreTrainedModel):
+class PleForCausalLM(PreTrainedModel):  # type: ignore[no-untyped-call]
     """The model; whole prompts only (no key-value cache), no padding."""
 
     config_class = PleConfig
@@ -119,11 +119,13 @@ class PleForCausalLM(PreTrainedModel):
 
     def get_input_embeddings(self) -> nn.Module:
         """The token embedding."""
-        return self.model.embed_tokens
+        found: nn.Module = self.model.embed_tokens
+        return found
 
     def get_output_embeddings(self) -> nn.Module:
         """The head; its weight is the embedding's."""
-        return self.lm_head
+        found: nn.Module = self.lm_head
+        return found
 
     def forward(self, input_ids: Tensor, **_named: Any) -> CausalLMOutput:
         """input_ids [B,T] -> logits [B,T,V]."""
@@ -155,4 +157,6 @@ def load_ple(folder: Path) -> PleForCausalLM:
         model.load_state_dict(weights)
     except RuntimeError as error:
         raise ArtifactError(f"{folder}: the weights do not fit config.json ({error})") from error
-    return model.eval().requires_grad_(False)
+    model.requires_grad_(False)
+    nn.Module.eval(model)
+    return model

@@ -48,7 +48,7 @@ class Entry:
 def entries(stage: Stage) -> tuple[list[Entry], list[str]]:
     """The policy's steering entries with their held-out prompts, and those that cannot be tested here."""
     rules = [(one.reading, one.steering) for one in stage.policy.overrides if one.steering]
-    rules += [(one.reading, one.vector) for one in stage.policy.steering]
+    rules += [(one.reading, one.vector) for one in stage.policy.steering if one.reading is not None]
     found, missing = [], []
     for reading, name in rules:
         prompts, score = held_out(stage, reading)

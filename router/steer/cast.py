@@ -120,7 +120,7 @@ def condition_direction(pos: Tensor, neg: Tensor) -> Tensor:
     high = matrix("pos", pos).double()
     low = matrix("neg", neg, pos.shape[1]).double()
     rows = torch.cat([high, low]) - (high.mean(0) + low.mean(0)) / 2
-    axis = torch.linalg.svd(rows, full_matrices=False).Vh[0]
+    axis: Tensor = torch.linalg.svd(rows, full_matrices=False).Vh[0]
     return (axis if float((high.mean(0) - low.mean(0)) @ axis) >= 0 else -axis).float()
 
 

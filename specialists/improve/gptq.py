@@ -53,7 +53,8 @@ def _inverse_root(second: Tensor, damp: float) -> Tensor:
     diagonal[diagonal == 0] = 1
     diagonal += damp * diagonal.mean()
     inverse = torch.cholesky_inverse(torch.linalg.cholesky(h))
-    return torch.linalg.cholesky(inverse, upper=True)
+    factor: Tensor = torch.linalg.cholesky(inverse, upper=True)
+    return factor
 
 
 @torch.no_grad()

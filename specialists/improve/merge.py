@@ -8,6 +8,7 @@ unpublished.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -86,7 +87,7 @@ def _scale(moves: Sequence[Tensors], kept: Sequence[Tensors], norm: float) -> fl
 
     def length(parts: Sequence[Tensors]) -> float:
         totals = (torch.stack([part[n] for part in parts]).sum(0) for n in parts[0])
-        return sum(float(one.square().sum()) for one in totals) ** 0.5
+        return math.sqrt(sum(float(one.square().sum()) for one in totals))
 
     found = length(kept)
     return norm * length(moves) / found if found else 0.0

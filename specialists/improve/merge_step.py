@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -53,7 +54,7 @@ def run(settings: Merge, ctx: Context) -> Figures:
 
 def _length(base: Tensors, model: Tensors) -> float:
     """How far a model is from the base."""
-    return sum(float((model[n].float() - base[n].float()).square().sum()) for n in base) ** 0.5
+    return math.sqrt(sum(float((model[n].float() - base[n].float()).square().sum()) for n in base))
 
 
 def estimate(settings: Merge, preview: Preview) -> Estimate:

@@ -147,4 +147,5 @@ def without_layers(model: Any, scores: Tensor, count: int) -> tuple[Any, list[in
         raise UsageError(f"{count} of {len(scores)} layers cannot be skipped: at least the first one stays")
     gone = set((scores[1:].topk(count).indices + 1).tolist())
     stay = [layer for layer in range(len(scores)) if layer not in gone]
-    return shallow(model, stay).eval(), stay
+    left: Any = shallow(model, stay)
+    return left.eval(), stay

@@ -68,7 +68,7 @@ class Quantize(Settings):
 
 def check(settings: Quantize, plan: Plan) -> None:
     """Refuse what cannot work together."""
-    needs = [settings.allocation] if settings.allocation in NEED_DATA else []
+    needs: list[str] = [settings.allocation] if settings.allocation in NEED_DATA else []
     needs += ["gptq"] if settings.solver == "gptq" else []
     if needs and settings.data is None:
         raise UsageError(f"{' and '.join(needs)} read data: name a data set, or choose what needs none")

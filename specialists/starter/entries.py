@@ -82,10 +82,8 @@ class Ground:
         """Load a specialist and draw its prompts, `share` of the usual number."""
         subject = Subject.open(family, trial.skill)
         fit, validate, gate = (max(16, round(count * share)) for count in (FIT, VALIDATE, GATE))
-        rows, held = (
-            _drawn(trial, split, count, data, seed)
-            for split, count in (("fit", fit + validate), ("calibrate", gate))
-        )
+        rows = _drawn(trial, "fit", fit + validate, data, seed)
+        held = _drawn(trial, "calibrate", gate, data, seed)
         first, second, last = (_task(subject, trial, part) for part in (rows[:fit], rows[fit:], held))
         cost = subject.cost(others_text(trial.skill, data, seed))
         return cls(trial, subject, first, second, last, cost, seed)

@@ -5,7 +5,6 @@ down).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -83,7 +82,8 @@ def _layer(anatomy: Anatomy, block: Block, prefix: str, gains: bool) -> Parts:
 
 
 def _gain(norm: nn.Module) -> Tensor:
-    weight: Any = norm.weight
+    weight = norm.weight
+    assert isinstance(weight, Tensor)
     plus_one = type(norm).__name__.startswith("Gemma")
     return (weight.float() + 1) if plus_one else weight.float()
 

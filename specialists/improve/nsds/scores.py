@@ -143,7 +143,8 @@ def row_space(unembed: Tensor, energy: float) -> Tensor:
     w = unembed.double()
     values, vectors = torch.linalg.eigh(w.T @ w)
     s = values.flip(0).clamp_min(0).sqrt()
-    return vectors.flip(1)[:, : kept(s, energy)]
+    main: Tensor = vectors.flip(1)[:, : kept(s, energy)]
+    return main
 
 
 def _reading(spectrum: Spectrum, how: Switches, *, both: bool) -> tuple[Tensor, Tensor]:
