@@ -51,8 +51,12 @@ def test_poolings_are_those_of_the_router() -> None:
     from pilothouse.router import taps
 
     x, starts, _ = made(SIZES[1])
-    assert set(taps.POOLINGS) <= set(POOLINGS)
-    for name, pool in taps.POOLINGS.items():
+    # attention weighs tokens by each other: no product with one matrix, so the fused heads refuse it
+    assert set(taps.POOLINGS) == {*POOLINGS, "attention"}
+    with pytest.raises(ValueError, match="poolings"):
+        Heads(torch.eye(65)[None], torch.zeros(65), ("attention",))
+    for name in POOLINGS:
+        pool = taps.POOLINGS[name]
         heads = Heads(torch.eye(65)[None], torch.zeros(65), (name,))
         for way in CPU:
             for b, scores in enumerate(read(x, starts, heads, way)):
