@@ -279,6 +279,11 @@ class NativeModel:
             layer, index = _place(target, self.config.num_hidden_layers, adapter.name)
             a = product.a.float().contiguous()
             b = (product.b.float() * product.scale).contiguous()
+            if b.shape[1] != a.shape[0]:  # the engine takes one rank: it would read beyond B
+                raise AdapterFileError(
+                    f"adapter {adapter.name!r} at {target!r} has rank {a.shape[0]} in A and {b.shape[1]} in "
+                    "B: save it again"
+                )
             try:
                 lib.check(
                     native.ph_adapter_product(

@@ -100,17 +100,24 @@ def test_answers_of_a_batch_have_the_bits_they_have_alone(engine: NativeEngine) 
         assert all(torch.equal(alone.states[layer], states[layer]) for layer in (0, 1))
 
 
-def test_an_adapter_of_another_trunk_is_refused(tiny_family: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("rank", "inputs", "said"),
+    [(None, 7, r"'alpha'.*down_proj.* 7"), (7, None, r"'alpha'.*down_proj.*rank 7 in A and 4 in B")],
+    ids=["of another trunk", "of another rank"],
+)
+def test_an_adapter_that_does_not_fit_is_refused(
+    rank: int | None, inputs: int | None, said: str, tiny_family: Path, tmp_path: Path
+) -> None:
     folder = copied(tiny_family, tmp_path / "family")
     weights = folder / "specialists" / "alpha" / "adapter_model.safetensors"
     tensors = load_file(weights)
-    for name in list(tensors):
+    for name, tensor in tensors.items():
         if name.endswith("layers.0.mlp.down_proj.lora_A.weight"):
-            tensors[name] = torch.zeros(tensors[name].shape[0], 7)
+            tensors[name] = torch.zeros(rank or tensor.shape[0], inputs or tensor.shape[1])
     save_file(tensors, weights, metadata={"format": "pt"})
     native = NativeEngine(Family.open(folder), 1, verify=False)
     tokens = prompt(native, "boat")
-    with pytest.raises(AdapterFileError, match=r"'alpha'.*down_proj.* 7"):
+    with pytest.raises(AdapterFileError, match=said):
         native.submit(Request(tokens, "alpha"))
     assert list(native.submit(Request(tokens, "beta", Sampling(max_tokens=3)))), "the engine serves the next"
     native.close()
