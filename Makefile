@@ -29,7 +29,7 @@ test: $(VENV)/.dev lint ## install, then linters, types, tests
 	@OMP_NUM_THREADS=1 $(BIN)/python -P -m pytest -n 2
 
 test-vllm: $(VLLM)/.installed ## the vLLM plugin's tests, in an environment of their own with vLLM's CPU build
-	@OMP_NUM_THREADS=1 $(VLLM)/bin/python -P -m pytest -p no:xdist -q -W default tests/vllm
+	@OMP_NUM_THREADS=1 $(VLLM)/bin/python -P -m pytest -p no:xdist -q -W default --timeout 900 tests/vllm
 
 lint: $(VENV)/.dev ## ruff and mypy only
 	@$(BIN)/ruff check .

@@ -97,8 +97,7 @@ class _Bench(NamedTuple):
 def _effect(page: Page, part: Part, ship: Ship) -> Effect:
     bench, name = _bench(ship), str(part.specialist)
     turns, note = _turns(page, part, bench)
-    tokens = ship.engine.encode_chat(turns)
-    reading = _read(bench, tokens, ())
+    reading = _read(bench, turns, ())
     if name not in reading.p_correct:
         raise UsageError(f"{name!r} has no probe that says how likely it is to be right; nothing to ablate")
     scout = ship.scout
@@ -109,7 +108,7 @@ def _effect(page: Page, part: Part, ship: Ship) -> Effect:
     top = [_place(row, bench.saes) for row in rows[:TOP]]
     others = [_place(row, bench.saes) for row in rows[TOP:]]
     control = random.Random(page.record.id).sample(others, min(len(top), len(others)))
-    arms = [_arm(bench, name, tokens, features) for features in ((), top, control)]
+    arms = [_arm(bench, name, turns, features) for features in ((), top, control)]
     labels = tuple(row.label for row in rows[:TOP])
     return Effect(
         part=part.index,
@@ -146,7 +145,7 @@ def _turns(page: Page, part: Part, bench: _Bench) -> tuple[Turns, str]:
     line = Message(role="user", content=part.prompt)
     readings = [(*page.messages[:-1], line), (line,)]
     for turns in readings:
-        found = _weighed(bench, _read(bench, bench.ship.engine.encode_chat(turns), ()))
+        found = _weighed(bench, _read(bench, turns, ()))
         if all(abs(found.get(c.specialist, -1.0) - c.p_correct) < SAME for c in part.candidates):
             return turns, ""
     return readings[0], "the scout or its probes have changed since: it no longer says what the record says"
@@ -166,11 +165,11 @@ def _place(row: FeatureContribution, saes: Mapping[int, SAE]) -> tuple[int, int]
     return layer, row.feature
 
 
-def _arm(bench: _Bench, name: str, tokens: Sequence[int], features: Sequence[tuple[int, int]]) -> Arm:
+def _arm(bench: _Bench, name: str, turns: Turns, features: Sequence[tuple[int, int]]) -> Arm:
     ship = bench.ship
     assert ship.policy is not None
     assert ship.scout is not None
-    reading = _read(bench, tokens, features)
+    reading = _read(bench, turns, features)
     # unforced, also where the record was forced: the question is what the features make the policy do
     decision, _ = ship.policy.decide(reading.p_correct, reading.readings, rng=random.Random(0))
     return Arm(
@@ -181,22 +180,25 @@ def _arm(bench: _Bench, name: str, tokens: Sequence[int], features: Sequence[tup
     )
 
 
-def _read(bench: _Bench, tokens: Sequence[int], features: Sequence[tuple[int, int]]) -> ScoutReading:
+def _read(bench: _Bench, turns: Turns, features: Sequence[tuple[int, int]]) -> ScoutReading:
     """Read the prompt with the bare trunk, these features held at zero at every token; read the probes."""
     import torch
 
     from ..router.steer.make import feature_vector
     from ..router.steer.runtime import Steering
     from ..router.taps import Taps
+    from ..router.turns import turn_of
 
     vectors = [
         feature_vector(bench.saes[layer], feature, 0.0, f"L{layer}#{feature}", scope="prompt")
         for layer, feature in features
     ]
     model: Any = bench.engine.trunk
+    engine, layers = bench.ship.engine, bench.ship.layers
+    tokens = engine.encode_chat(turns)
     ids = torch.tensor([list(tokens)], device=model.device)
-    layers = bench.ship.layers
     with torch.inference_mode(), Steering(model, vectors), Taps(model, layers) as taps:
         model(input_ids=ids, use_cache=False, logits_to_keep=1)
     assert bench.ship.scout is not None
-    return bench.ship.scout.read({layer: taps.states[layer][0].cpu() for layer in layers})
+    states = {layer: taps.states[layer][0].cpu() for layer in layers}
+    return bench.ship.scout.read(states, turn_of(turns, tokens, engine.encode_chat))

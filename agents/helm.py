@@ -40,17 +40,17 @@ class RoutedScout(Scout):
         own = self.bank.site.layers if self.probed else ()
         return tuple(sorted({*own, *self.router.shared}))
 
-    def observe(self, turns: Sequence[Message], states: Mapping[int, Tensor]) -> ScoutReading:
+    def observe(self, turns: Sequence[Message], states: Mapping[int, Tensor], turn: int = 0) -> ScoutReading:
         """Read a conversation with the probes and the router."""
         import torch
 
-        seen = self.router.read(turns, states)
+        seen = self.router.read(turns, states, turn)
         policy = self.router.policy
         p = dict(zip(policy.models, policy.fitted.p_correct(seen)[0].tolist(), strict=True))
         readings = policy.readings(seen)
         if not self.probed:
             return ScoutReading(torch.zeros(0), readings, p)
-        own = self.read(states)
+        own = self.read(states, turn)
         return ScoutReading(own.x, (*own.readings, *readings), own.p_correct | p)
 
     def explain(

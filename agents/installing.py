@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ..router.policy import Policy
-from ..router.probes.probe import Probe, ProbeBank
+from ..router.probes.probe import ProbeBank, load_probe
 from ..specialists.family import ROUTER, Family
 from ..specialists.integrity import seal
 from ..store.errors import ArtifactError, UsageError
@@ -49,7 +49,7 @@ def _linear(policy: Path, opened: Family, family: str, into: Path) -> Family:
         raise ArtifactError(
             f"{policy} holds no probes; fit it with --scout {family} and the head linear among --heads"
         )
-    probes = [Probe.load(folder) for folder in folders]
+    probes = [load_probe(folder) for folder in folders]
     _require_cards([probe.name for probe in probes], opened)
     own = {(probe.kind, probe.name): probe for probe in opened.bank.probes} if opened.bank is not None else {}
     bank = ProbeBank((own | {(probe.kind, probe.name): probe for probe in probes}).values())

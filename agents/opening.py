@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ..specialists.engines.base import Engine
     from ..specialists.engines.remote import RemoteEngine
     from ..store.payloads import Redact
+    from ..store.sinks import Sink
     from .refits import Refit
 
 
@@ -34,6 +35,7 @@ def open_ship(
     limits: Limits,
     keep_text: bool,
     redact: Redact | None = None,
+    sinks: Sequence[str | Sink] = (),
     owned: list[Any],
 ) -> Ship:
     """Open a family with its instruments; what is opened here is added to `owned`.
@@ -43,7 +45,7 @@ def open_ship(
     if log is None:
         from ..store.ledger import Ledger
 
-        log = Ledger.open(keep_text=keep_text, redact=redact)
+        log = Ledger.open(keep_text=keep_text, redact=redact, sinks=sinks)
         owned.append(log)
     opened = family if isinstance(family, Family) else Family.open(family)
     if engine is None or isinstance(engine, str):

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ..specialists.engines.base import Engine
     from ..specialists.family import Family
     from ..store.payloads import Redact
+    from ..store.sinks import Sink
     from .causal import Why
     from .controller import Graph
     from .course import Course
@@ -43,10 +44,10 @@ class Pilot:
 
     Nothing is loaded before the first prompt (or `warm`). `family` is a name, a folder, or an open Family.
     `ledger`, `engine` and `threads` (a LangGraph checkpointer) are opened here unless given; what is given is
-    not closed here. `engine` may also be the name of one: auto, native, torch or vllm. `ledger=Unlogged()`
-    keeps nothing at all; with `keep_text` off, the log opened here keeps
-    digests of the texts only, and `redact` changes every text before it is written (see
-    `pilothouse.store.redact`). `policy` replaces the family's.
+    not closed here. `engine` may also be the name of one: auto, native, torch, vllm, or a package's.
+    `ledger=Unlogged()` keeps nothing at all; with `keep_text` off, the log opened here keeps digests of the
+    texts only, `redact` changes every text before it is written (see `pilothouse.store.redact`), and `sinks`
+    are told of every closed record (see `pilothouse.store.sinks`). `policy` replaces the family's.
     """
 
     def __init__(
@@ -63,11 +64,12 @@ class Pilot:
         limits: Limits | None = None,
         keep_text: bool = True,
         redact: Redact | None = None,
+        sinks: Sequence[str | Sink] = (),
     ) -> None:
         self._family, self._ledger, self._engine, self._policy = family, ledger, engine, policy
         self._threads, self._device, self._cores = threads, device, cores
         self._max_tokens, self._limits = max_tokens, limits or Limits()
-        self._keep_text, self._redact = keep_text, redact
+        self._keep_text, self._redact, self._sinks = keep_text, redact, sinks
         self._opening = threading.RLock()
         self._owned: list[Any] = []
         self._ready: _Ready | None = None
@@ -109,6 +111,7 @@ class Pilot:
                     limits=self._limits,
                     keep_text=self._keep_text,
                     redact=self._redact,
+                    sinks=self._sinks,
                     owned=self._owned,
                 )
                 graph = open_graph(ship, self._threads, self._owned)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ..router.routing.artifact import RoutingPolicy, Second
     from ..router.routing.scouts import Reader, Turns
     from ..router.routing.seen import Seen
+    from ..router.taps import Span
     from ..specialists.family import Family
 
 NONE = "none"
@@ -30,12 +31,17 @@ _LONGEST_ENCODED = 512
 
 
 def open_reader(
-    scout: str, layers: Sequence[int] = (), poolings: Sequence[str] = (), precision: str = ""
+    scout: str,
+    layers: Sequence[int] = (),
+    poolings: Sequence[str] = (),
+    precision: str = "",
+    span: Span | None = None,
 ) -> Reader:
     """Open a scout: `none`, a family by name or folder, or the folder of a Hugging Face model.
 
     layers and poolings empty: what the family's probes read; else half and three quarters down a decoder
-    (last token and rolling means), a third, two thirds and the end of an encoder (mean).
+    (last token and rolling means), a third, two thirds and the end of an encoder (mean). span: what of a
+    conversation a decoder pools; None: what the family's probes do, else its last turn.
 
     Raises:
         NotFoundError: there is no such family or folder.
@@ -48,22 +54,20 @@ def open_reader(
         return TextReader({"kind": NONE})
     folder = Path(scout).expanduser()
     if (folder / "config.json").is_file():
-        return _open_folder(folder, tuple(layers), tuple(poolings), precision)
+        return _open_folder(folder, tuple(layers), tuple(poolings), precision, span)
     from ..specialists.family import Family
 
-    return _open_family(Family.open(scout), scout, tuple(layers), tuple(poolings))
+    return _open_family(Family.open(scout), scout, tuple(layers), tuple(poolings), span)
 
 
-def _open_family(family: Family, name: str, layers: tuple[int, ...], poolings: tuple[str, ...]) -> Reader:
+def _open_family(
+    family: Family, name: str, layers: tuple[int, ...], poolings: tuple[str, ...], span: Span | None
+) -> Reader:
     from ..router.routing.scouts import DecoderReader
     from ..router.taps import Site
 
-    usual = (
-        family.bank.site
-        if family.bank is not None
-        else Site(family.scout_layers, ("last", "max_rolling_mean"))
-    )
-    site = Site(layers or usual.layers, poolings or usual.poolings)
+    usual = family.bank.site if family.bank is not None else Site.usual(family.scout_layers)
+    site = Site(layers or usual.layers, poolings or usual.poolings, span or usual.span)
     spec: dict[str, Any] = {
         "kind": "family",
         "place": name,
@@ -75,14 +79,18 @@ def _open_family(family: Family, name: str, layers: tuple[int, ...], poolings: t
     sae = next((one for one in family.saes.values() if one.layer in site.layers), None)
     if sae is not None and isinstance(reader, DecoderReader):
         pool = Site(
-            (sae.layer,), ("max_rolling_mean",) if "max_rolling_mean" in site.poolings else site.poolings[:1]
+            (sae.layer,),
+            ("max_rolling_mean",) if "max_rolling_mean" in site.poolings else site.poolings[:1],
+            site.span,
         )
-        reader.codes = lambda states: sae.encode(pool.vector(states)[None])[0]
+        reader.codes = lambda states, turn: sae.encode(pool.vector(states, turn)[None])[0]
         spec |= {"dictionary": sae.layer}
     return reader
 
 
-def _open_folder(folder: Path, layers: tuple[int, ...], poolings: tuple[str, ...], precision: str) -> Reader:
+def _open_folder(
+    folder: Path, layers: tuple[int, ...], poolings: tuple[str, ...], precision: str, span: Span | None
+) -> Reader:
     from ..router.fingerprint import fingerprint
     from ..router.taps import LAYER_PATHS, Site
     from ..specialists.create import check_trunk, scout_layers
@@ -92,7 +100,8 @@ def _open_folder(folder: Path, layers: tuple[int, ...], poolings: tuple[str, ...
     kind = "decoder" if config.get("model_type") in LAYER_PATHS else "encoder"
     spec = {"kind": kind, "place": str(folder), "fingerprint": fingerprint(folder)}
     if kind == "decoder":
-        chosen = Site(layers or scout_layers(check_trunk(folder)), poolings or ("last", "max_rolling_mean"))
+        usual = Site.usual(layers or scout_layers(check_trunk(folder)))
+        chosen = Site(usual.layers, poolings or usual.poolings, span or usual.span)
         return _decoder(folder, chosen, spec | {"site": chosen.name} | chosen.to_json())
     spec |= {"precision": precision or _fast_precision()}
     return _encoder(folder, config, layers, poolings or ("mean",), spec)
@@ -177,7 +186,11 @@ def reopen(spec: Mapping[str, Any]) -> Reader:
     if spec.get("kind") == NONE:
         return open_reader(NONE)
     reader = open_reader(
-        str(spec["place"]), spec.get("layers", ()), spec.get("poolings", ()), spec.get("precision", "")
+        str(spec["place"]),
+        spec.get("layers", ()),
+        spec.get("poolings", ()),
+        spec.get("precision", ""),
+        spec.get("span", "conversation"),
     )
     if reader.spec.get("fingerprint") != spec.get("fingerprint"):
         raise ArtifactError(
@@ -201,14 +214,16 @@ class Router:
         ArtifactError when it, or its scout, is missing or damaged.
         """
         from ..router.routing.artifact import RoutingPolicy
+        from ..router.taps import Site
 
         policy = RoutingPolicy.load(folder)
         if family is None or policy.scout.get("fingerprint") != family.trunk_fingerprint:
             return cls(policy, reopen(policy.scout))
-        layers, poolings = (tuple(policy.scout[name]) for name in ("layers", "poolings"))
-        return cls(policy, _open_family(family, str(policy.scout["place"]), layers, poolings))
+        site = Site.of(policy.scout)
+        place = str(policy.scout["place"])
+        return cls(policy, _open_family(family, place, site.layers, site.poolings, site.span))
 
-    def read(self, turns: Turns, states: Mapping[int, Tensor] | None = None) -> Seen:
+    def read(self, turns: Turns, states: Mapping[int, Tensor] | None = None, turn: int = 0) -> Seen:
         """What the scout sees of a conversation; from states of the same trunk [T,D] by layer where these
         are all that its heads read, so that it need not be read twice.
         """
@@ -217,7 +232,7 @@ class Router:
 
         if states is None or not set(self.shared) <= set(states) or not self.shared:
             return self.reader.read([turns])
-        return Seen((text_of(turns),), self.reader.site.vector(states)[None])  # type: ignore[attr-defined]
+        return Seen((text_of(turns),), self.reader.site.vector(states, turn)[None])  # type: ignore[attr-defined]
 
     @cached_property
     def shared(self) -> tuple[int, ...]:

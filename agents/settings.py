@@ -12,12 +12,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from ..store import paths
 from ..store.errors import UsageError
+from ..store.plugins import Group
 
 PREFIX = "PILOTHOUSE_"
 PROJECT_FILE = "pilothouse.toml"
@@ -33,8 +34,9 @@ class Settings(BaseModel):
 
     family: Annotated[str, Field(description="family to answer with: a name or a folder")] = "starter"
     engine: Annotated[
-        Literal["auto", "native", "torch", "vllm"],
-        Field(description="who runs the models: auto, native, torch or vllm"),
+        str,
+        AfterValidator(lambda name: _one_of("pilothouse.engines", "engine", name)),
+        Field(description="who runs the models: auto, native, torch, vllm, or a package's"),
     ] = "auto"
     device: Annotated[str, Field(description="auto, cpu, cuda, or a torch device")] = "auto"
     cores: Annotated[int | None, Field(ge=1, description="CPU threads of torch (none: its own choice)")] = (
@@ -51,6 +53,11 @@ class Settings(BaseModel):
         BeforeValidator(lambda value: (value,) if isinstance(value, str) else value),
         Field(description="regular expressions masked in every text before the log keeps it"),
     ] = ()
+    sinks: Annotated[
+        tuple[str, ...],
+        BeforeValidator(lambda value: (value,) if isinstance(value, str) else value),
+        Field(description="who is told of every closed record: stderr, opentelemetry, or a package's"),
+    ] = ()
     parts: Annotated[int, Field(ge=1, le=6, description="most asks taken from one prompt")] = 6
     hops: Annotated[int, Field(ge=0, le=2, description="most escalations of one part")] = 2
     min_mean_logprob: Annotated[
@@ -58,6 +65,15 @@ class Settings(BaseModel):
     ] = -2.0
     prompt_characters: Annotated[int, Field(ge=1, description="longest prompt that is read")] = 20_000
     markdown: Annotated[bool, Field(description="render Markdown in the chat, on a terminal")] = True
+
+
+def _one_of(group: str, noun: str, name: str) -> str:
+    """Pass on a name that a package brings. Raises ValueError, as pydantic wants it, for another."""
+    try:
+        Group(group, noun).require(name)
+    except UsageError as error:
+        raise ValueError(str(error)) from error
+    return name
 
 
 @dataclass(frozen=True)
@@ -85,7 +101,8 @@ def resolve(flags: Mapping[str, Any] | None = None, folder: Path | None = None) 
         first = error.errors()[0]
         key = str(first["loc"][0])
         raise UsageError(
-            f"setting {key} is {first['input']!r} ({origins[key]}): {first['msg']}; correct it"
+            f"setting {key} is {first['input']!r} ({origins[key]}): "
+            f"{first['msg'].removeprefix('Value error, ')}; correct it"
         ) from error
 
 

@@ -1,7 +1,8 @@
 """The token strip: what a feature or a probe says at every token of a recorded request, read again.
 
 A feature's value is its activation at the token. A probe's is its logit had the conversation ended there: the
-same pooling, over the tokens up to this one. At the last token that is the logit that decided.
+same pooling, over the tokens up to this one (in an earlier turn: this one alone, where only the last turn is
+pooled). At the last token that is the logit that decided.
 """
 
 from __future__ import annotations
@@ -88,7 +89,9 @@ def _probe(scout: Scout, live: Live, kind: Kind, name: str) -> list[float]:
     probe = _named(scout, kind, name)
     states = {layer: live.prefill.states[layer] for layer in scout.layers}
     return [
-        probe.logit(scout.bank.site.vector({layer: x[: end + 1] for layer, x in states.items()}))
+        probe.logit(
+            scout.bank.site.vector({layer: x[: end + 1] for layer, x in states.items()}, min(live.turn, end))
+        )
         for end in range(len(live.tokens))
     ]
 

@@ -13,7 +13,7 @@ _TOKEN = re.compile(r"\s*(?:(?P<number>\d+(?:\.\d+)?)|(?P<sign>[-+*/×÷−x()])
 _SIGNS = {"×": "*", "x": "*", "÷": "/", "−": "-"}
 _NUMBER = r"\d[\d,]*(?:\.\d+)?"
 _EXPRESSION = re.compile(rf"-?\s*{_NUMBER}(?:\s*[-+*/×÷−x]\s*{_NUMBER})+")
-# a sum on a line of its own; one with a negative result turns it round there: 12-30=-(30-12)
+# a sum on a line of its own; one with a negative result may turn it round there: 12-30=-(30-12)
 _HEADING = re.compile(rf"(?P<sum>{_EXPRESSION.pattern})(?:\s*=\s*[-−]\s*\({_EXPRESSION.pattern}\))?")
 _EQUATION = re.compile(r"[-\d+*/×÷−().|\s=]*=[-\d+*/×÷−().|\s=]*")
 _SAID_SIGN = re.compile(r"\b(?:minus|negative)\s+(?=\d)", re.IGNORECASE)

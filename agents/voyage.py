@@ -147,6 +147,7 @@ class Live:
     reading: ScoutReading | None
     prefill_ms: float = 0.0
     probe_ms: float = 0.0
+    turn: int = 0  # the token at which the last turn begins
 
 
 @dataclass

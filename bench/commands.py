@@ -65,6 +65,10 @@ def starter(
     quick: Annotated[
         bool, typer.Option("--quick", help="About 20 rows a skill: a trial, no result.")
     ] = False,
+    cards: Annotated[
+        bool,
+        typer.Option("--cards", help="Write accuracies on the family's cards; seal it again."),
+    ] = False,
 ) -> None:
     """Measure the starter family: skills, routing, calibration, abstention, steering, latency.
 
@@ -77,7 +81,7 @@ def starter(
     from .starter.run import run
 
     found = data or (DATA if DATA.is_dir() else None)
-    report = run(Family.open(family), found, out, seed, quick, say=say)
+    report = run(Family.open(family), found, out, seed, quick, say=say, cards=cards)
     say(f"wrote {out / 'starter.md'}")
     for goal in report.missed:
         say(f"missed: {goal.what}")

@@ -19,9 +19,11 @@ if TYPE_CHECKING:
     from .page import Goal, Report, Section
 
 TOKENS, HEADS = 32, 16
+# How much slower the instruments may make each engine.
+MOST = {"native": 1.03, "torch": 1.10}
 PROMPT = "Tell me a story about a pilot who steers a small boat down the river and meets a talking fish. "
 ABOUT = (
-    "The torch engine on one thread. Contenders take turns, in another order each round; a figure is the "
+    "Both engines on one thread. Contenders take turns, in another order each round; a figure is the "
     "median round, a ratio that of medians with paired rounds resampled. Times are CPU time of the whole "
     "process, which other programs disturb less than the wall clock. Answers are drawn at temperature 1, "
     f"{TOKENS} tokens or their end."
@@ -35,7 +37,7 @@ def overhead(
     seed: Annotated[int, typer.Option(help="Of directions, answers and resamples.")] = 0,
     quick: Annotated[bool, typer.Option("--quick", help="3 rounds, no batch of 32: a trial.")] = False,
 ) -> None:
-    """Measure what instruments, adapters and routing add to the torch engine's answers.
+    """Measure what instruments, adapters and routing add to the answers of both CPU engines.
 
     Writes overhead.md.
     """
@@ -50,18 +52,20 @@ def overhead(
 def run(family: Family, out: Path, seed: int, quick: bool) -> Report:
     """Measure a family and write overhead.md; a family without probes has no section on routing."""
     from ..specialists.engines.base import Capacity
-    from ..specialists.engines.torch import TorchEngine
+    from ..specialists.engines.choose import open_engine
     from .circumstances import facts
     from .page import Report
 
-    engine = TorchEngine(family, "cpu", 1, capacity=Capacity(rows=32))
-    try:
-        bench = _Bench(family, engine, 3 if quick else 25, seed)
-        sections = [bench.instruments((1, 8) if quick else (1, 8, 32)), bench.adapters()]
-        if family.bank is not None:
-            sections.append(bench.routing())
-    finally:
-        engine.close()
+    sections = []
+    for name in MOST:
+        engine = open_engine(family, name, "cpu", 1, capacity=Capacity(rows=32))
+        try:
+            bench = _Bench(family, engine, name, 3 if quick else 15, seed)
+            sections += [bench.instruments((1, 8) if quick else (1, 8, 32)), bench.adapters()]
+            if family.bank is not None:
+                sections.append(bench.routing())
+        finally:
+            engine.close()
     header = facts("pilothouse bench overhead" + (" --quick" if quick else ""), seed)
     report = Report("What instruments, adapters and routing cost", ABOUT, header, tuple(sections))
     out.mkdir(parents=True, exist_ok=True)
@@ -72,10 +76,11 @@ def run(family: Family, out: Path, seed: int, quick: bool) -> Report:
 class _Bench:
     """The contenders over one engine."""
 
-    def __init__(self, family: Family, engine: BatchEngine, rounds: int, seed: int) -> None:
+    def __init__(self, family: Family, engine: BatchEngine, name: str, rounds: int, seed: int) -> None:
         from ..store.records import Message
 
-        self.family, self.engine, self.rounds, self.seed = family, engine, rounds, seed
+        self.family, self.engine, self.name = family, engine, name
+        self.rounds, self.seed = rounds, seed
         self.tokens = engine.encode_chat([Message(role="user", content=PROMPT * 4)])
         self.adapted = [name for name, card in family.cards.items() if card.kind == "adapter"]
 
@@ -138,11 +143,12 @@ class _Bench:
             bare = [self.request(name, i, prefill) for i, name in enumerate(names)]
             dressed = [self.dressed(request) for request in bare]
             found = self.turns({"off": partial(self.answer, bare), "on": partial(self.answer, dressed)})
-            row, goal = _row(f"batch {size}, {len(set(names))} adapters", found, "on", "off", 1.10, self.seed)
+            what = f"{self.name}, batch {size}, {len(set(names))} adapters"
+            row, goal = _row(what, found, "on", "off", MOST[self.name], self.seed)
             rows.append(row)
             goals.append(goal)
         return Section(
-            "Taps, 16 probes, gate and steering on every request",
+            f"{self.name}: taps, 16 probes, gate and steering on every request",
             "Against the same requests without; CPU milliseconds a token.",
             ("requests", "off", "on", "on / off"),
             tuple(rows),
@@ -165,7 +171,7 @@ class _Bench:
         )
         rows = tuple(_row(what, found, ours, theirs, 1.0, self.seed)[0] for what, ours, theirs in pairs)
         return Section(
-            "A batch of eight",
+            f"{self.name}: a batch of eight",
             "CPU milliseconds a token.",
             ("what", "theirs", "ours", "ours / theirs"),
             rows,
@@ -191,9 +197,9 @@ class _Bench:
             return spent + TOKENS * self.answer([request])
 
         found = self.turns({"direct": lambda: whole(False), "routed": lambda: whole(True)})
-        row, goal = _row(f"{TOKENS} tokens", found, "routed", "direct", 1.05, self.seed)
+        row, goal = _row(f"{self.name}, {TOKENS} tokens", found, "routed", "direct", 1.05, self.seed)
         return Section(
-            "Route and answer",
+            f"{self.name}: route and answer",
             "One adapter's answer with the scout's probes and the policy's decision, against the same answer "
             "without; CPU milliseconds in all, the prompt included.",
             ("answer", "direct", "routed", "routed / direct"),

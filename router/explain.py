@@ -90,6 +90,8 @@ def contributions(
             entry = total[layer, feature]
             entry[:] = max(entry[0], activation), entry[1] + share
         bias, remainder = bias + block.bias, remainder + block.remainder
+    if (beyond := probe.beyond(values[None])) is not None:
+        remainder += float(beyond)
     return _rows(probe, total, bias, remainder, labels or {}, top, many=len(saes) > 1)
 
 

@@ -45,13 +45,15 @@ class Scout:
         """The decoder layers to tap."""
         return self.bank.site.layers
 
-    def read(self, states: Mapping[int, Tensor]) -> ScoutReading:
-        """Pool one prompt's states ({layer: [T,D]}) and read every probe. Raises as `Site.vector`."""
-        return self.read_vector(self.bank.site.vector(states))
+    def read(self, states: Mapping[int, Tensor], turn: int = 0) -> ScoutReading:
+        """Pool one prompt's states ({layer: [T,D]}), whose last turn begins at token `turn`, and read every
+        probe. Raises as `Site.vector`.
+        """
+        return self.read_vector(self.bank.site.vector(states, turn))
 
-    def observe(self, turns: Sequence[Message], states: Mapping[int, Tensor]) -> ScoutReading:
+    def observe(self, turns: Sequence[Message], states: Mapping[int, Tensor], turn: int = 0) -> ScoutReading:
         """Read a conversation whose states [T,D] by layer the engine left; these probes need those alone."""
-        return self.read(states)
+        return self.read(states, turn)
 
     def read_vector(self, x: Tensor) -> ScoutReading:
         """Read every probe on a pooled vector [F]."""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -177,15 +177,22 @@ POOLINGS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
+Span = Literal["conversation", "turn"]
+SPANS: tuple[Span, ...] = ("conversation", "turn")
+
+
 @dataclass(frozen=True)
 class Site:
-    """Where probes read: some layers, each pooled over the prompt in some ways.
+    """Where probes read: some layers, each pooled in some ways over the conversation, or its last turn alone.
 
-    The vector is the concatenation of blocks [D], layer by layer, and within a layer pooling by pooling.
+    The vector is the concatenation of blocks [D], layer by layer, and within a layer pooling by pooling. What
+    an earlier turn was about still colours a mean of all tokens; the last turn's states know it by attention
+    where it matters.
     """
 
     layers: tuple[int, ...]
     poolings: tuple[str, ...] = ("last",)
+    span: Span = "conversation"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "layers", tuple(int(layer) for layer in self.layers))
@@ -196,8 +203,20 @@ class Site:
                 f"site with layers {self.layers} and poolings {self.poolings}: name at least one layer from "
                 f"0 up and at least one pooling of {', '.join(POOLINGS)}"
             )
+        if self.span not in SPANS:
+            raise UsageError(f"site {self.name} pools over {self.span!r}; choose one of {', '.join(SPANS)}")
         if len(set(self.blocks)) != len(self.blocks):
             raise UsageError(f"site {self.name} names a layer or pooling twice; name each once")
+
+    @classmethod
+    def usual(cls, layers: Sequence[int]) -> Site:
+        """Where probes read unless told otherwise: the last token, and rolling means over the last turn."""
+        return cls(tuple(layers), ("last", "max_rolling_mean"), "turn")
+
+    @classmethod
+    def of(cls, spec: Mapping[str, Any]) -> Site:
+        """The site among the keys of a larger object; before `span` was written it was the conversation."""
+        return cls(spec["layers"], spec["poolings"], spec.get("span", "conversation"))
 
     @property
     def blocks(self) -> tuple[tuple[int, str], ...]:
@@ -206,29 +225,32 @@ class Site:
 
     @property
     def name(self) -> str:
-        """Short and readable: `L3+L5:last+max_rolling_mean`."""
-        return "+".join(f"L{layer}" for layer in self.layers) + ":" + "+".join(self.poolings)
+        """Short and readable: `L3+L5:last+max_rolling_mean`, and `@turn` for the last turn alone."""
+        whole = "+".join(f"L{layer}" for layer in self.layers) + ":" + "+".join(self.poolings)
+        return whole if self.span == "conversation" else f"{whole}@{self.span}"
 
     def size(self, width: int) -> int:
         """Length F of the vector for a model of width D."""
         return len(self.blocks) * width
 
-    def vector(self, states: Mapping[int, Tensor]) -> Tensor:
+    def vector(self, states: Mapping[int, Tensor], turn: int = 0) -> Tensor:
         """Pool one prompt's states ({layer: [T,D]}, or [1,T,D] as taps leave them) into [F], float32.
 
-        Raises UsageError when a layer is missing or a state is not finite.
+        turn: the token at which the last turn begins, see `turns.last_turn`. Raises UsageError when a layer
+        is missing, a state is not finite, or no token is left to pool.
         """
         missing = [layer for layer in self.layers if layer not in states]
         if missing:
             raise UsageError(
                 f"site {self.name} needs layers {missing}; the states hold {sorted(states)}; tap them"
             )
-        rows = {layer: _one_prompt(states[layer]) for layer in self.layers}
+        first = turn if self.span == "turn" else 0
+        rows = {layer: _one_prompt(states[layer])[first:] for layer in self.layers}
         return torch.cat([POOLINGS[pooling](rows[layer]) for layer, pooling in self.blocks])
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values that `Site(**value)` reads back."""
-        return {"layers": list(self.layers), "poolings": list(self.poolings)}
+        return {"layers": list(self.layers), "poolings": list(self.poolings), "span": self.span}
 
 
 def _one_prompt(x: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ for, so that listing families needs no torch.
 
 from __future__ import annotations
 
+import logging
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,7 +15,8 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field
 
 from ..store import paths
-from ..store.errors import ArtifactError, NotFoundError
+from ..store.errors import ArtifactError, NotFoundError, PilothouseError, PluginError
+from ..store.plugins import Group
 from ..store.records import Artifact, Digest
 from . import integrity
 from .card import Card, Name, Source, Strict, parse
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
     from ..router.probes.probe import ProbeBank
     from ..router.steer.vector import SteeringVector
 
+logger = logging.getLogger(__name__)
+FAMILIES = Group("pilothouse.specialists", "family")
 FAMILY = "family.toml"
 STARTER = "starter"
 __all__ = ["Family", "IntegrityError", "Settings", "known_families"]
@@ -290,24 +294,58 @@ def find(place: str | Path) -> Path:
 
     Raises:
         NotFoundError: there is none; the message names those there are.
+        PluginError: the installed package that brings it is broken.
     """
-    known = known_families()
-    if str(place) in known:
-        return known[str(place)]
+    name, own = str(place), _users()
+    if FAMILIES.owns(name) or (name not in own and name in FAMILIES.names()):
+        return _brought(name, FAMILIES.make(name))
+    if name in own:
+        return own[name]
     path = Path(place).expanduser()
     if (path / FAMILY).is_file():
         return path
     if path.is_dir():
         raise NotFoundError(f"{path} holds no {FAMILY}: it is no family; `pilothouse family new` makes one")
+    known = dict.fromkeys((*FAMILIES.names(), *own))
     raise NotFoundError(
-        f"there is no family {str(place)!r}: known are {', '.join(known) or 'none'}; or give a path"
+        f"there is no family {name!r}: known are {', '.join(known) or 'none'}; or give a path"
     )
 
 
 def known_families() -> dict[str, Path]:
-    """Return the families that open by name: the starter, and those in the user's families folder."""
-    starter = Path(__file__).parent / STARTER / "family"
-    found = {STARTER: starter} if (starter / FAMILY).is_file() else {}
-    for path in sorted((paths.data_dir() / "families").glob(f"*/{FAMILY}")):
-        found.setdefault(path.parent.name, path.parent)
-    return found
+    """Return the families that open by name: the starter, those in the user's families folder, and those
+    that installed packages bring (the entries of `pilothouse.specialists`, functions that return a folder).
+
+    A package that is broken is left out with a warning.
+    """
+    users, found = _users(), dict[str, Path]()
+    for name, folder in FAMILIES.make_all():
+        if name in users and not FAMILIES.owns(name):
+            continue
+        try:
+            found[name] = _brought(name, folder)
+        except PilothouseError as error:
+            logger.warning("%s", error)
+    return found | {name: folder for name, folder in users.items() if name not in found}
+
+
+def _users() -> dict[str, Path]:
+    """The families in the user's folder."""
+    return {
+        path.parent.name: path.parent for path in sorted((paths.data_dir() / "families").glob(f"*/{FAMILY}"))
+    }
+
+
+def _brought(name: str, folder: object) -> Path:
+    """The folder that a package gave for a family. Raises PluginError where it holds none."""
+    if not isinstance(folder, str | Path) or not (Path(folder) / FAMILY).is_file():
+        raise PluginError(
+            f"family {name!r} of an installed package lies at {str(folder)!r}, where there is no {FAMILY}; "
+            "install that package again, or mend it"
+        )
+    return Path(folder)
+
+
+def starter() -> Path:
+    """Where the embedded family lies."""
+    return Path(__file__).parent / STARTER / "family"

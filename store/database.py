@@ -97,6 +97,13 @@ class Place:
             return self._server_engine(reading=True)
         return sqlite.reading_engine(self.path, self.patience)
 
+    def hurry(self, connection: Connection) -> None:
+        """Make a connection that answers wait for give up on a server that says nothing."""
+        if self.path is None:
+            from . import postgres
+
+            postgres.hurry(connection, self.patience)
+
     def _server_engine(self, reading: bool) -> Engine:
         from . import postgres  # its dialect is not for those who need no server
 

@@ -53,6 +53,10 @@ class ArtifactError(PilothouseError):
     exit_code = 6
 
 
+class PluginError(PilothouseError):
+    """Something that an installed package adds was asked for by name, and cannot be loaded."""
+
+
 class InterruptedByUser(PilothouseError):
     """The user asked to stop (Ctrl-C)."""
 

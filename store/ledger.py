@@ -7,7 +7,7 @@ disk when the call returns. Rows are only ever added. Any number of processes ma
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from types import TracebackType
@@ -20,8 +20,10 @@ from .database import PATIENCE, Place, disposed_on_failure, ensure_schema, scrub
 from .errors import NotFoundError, StoreClosedError
 from .events import Batch, Draft, History, rows_of
 from .process import Process, is_gone, this_process
-from .records import Artifact, Erasure, Outcome, Part, Request, Status, new_id
+from .reading import pages
+from .records import Artifact, Erasure, Outcome, Page, Part, Request, Status, new_id
 from .redact import redactor
+from .sinks import Sink, Telling, Told, telling
 from .tables import running
 from .version import code_version
 from .writer import Writer
@@ -52,6 +54,8 @@ class Ledger:
         self._redact = redact
         self._process = this_process()
         self._writer = Writer(place, engine)
+        self._reading: Engine | None = None
+        self._telling: Telling | None = None
 
     @classmethod
     def open(
@@ -63,6 +67,7 @@ class Ledger:
         redact: payloads.Redact | None = None,
         patterns: Sequence[str] = (),
         patience: float = PATIENCE,
+        sinks: Sequence[str | Sink] = (),
     ) -> Self:
         """Open the log at a path or URL (None: PILOTHOUSE_LOG, or the data folder), making or migrating it.
 
@@ -70,10 +75,11 @@ class Ledger:
         the texts are kept. `redact` changes every text before it is written, then each match of `patterns`
         (regular expressions) is masked; the digests are those of the changed texts. `patience` is how many
         seconds to wait for another process's lock. Records that a dead process left open are closed as
-        aborted.
+        aborted. `sinks`, by name or open, are told of every record that is closed here, and are closed with
+        the log.
 
         Raises StoreError (a subclass says which) when there can be no log there, UsageError for a pattern
-        that cannot be read.
+        that cannot be read or an unknown sink, PluginError for one that cannot be opened.
         """
         hook = redactor(patterns, redact)
         place = Place.of(where, patience)
@@ -84,6 +90,7 @@ class Ledger:
         ledger = cls(place, engine, code or code_version(), keep_text, hook)
         try:
             ledger._take_notes(copy)
+            ledger._telling = telling(sinks, ledger._pages)
             ledger.recover()
         except BaseException:
             ledger.close()
@@ -184,7 +191,22 @@ class Ledger:
             made = made._replace(thread_id=known.thread_id or "")
             return batch.add(Draft(made, artifacts=rows, closes=True))
 
-        return self._writer.submit_row(record_id, work)
+        done = self._writer.submit_row(record_id, work)
+        if (told := self._telling) is not None:
+            done.add_done_callback(lambda end: told.tell(record_id) if end.exception() is None else None)
+        return done
+
+    def _pages(self, names: Sequence[str]) -> list[Page]:
+        """Records as the log has them; called from the thread that tells sinks."""
+        with self.place.plainly():
+            self._reading = self._reading or self.place.reading_engine()
+            with self._reading.connect() as connection:
+                return pages(connection, names)
+
+    @property
+    def told(self) -> Mapping[str, Told]:
+        """What each sink took and missed so far."""
+        return self._telling.told if self._telling is not None else {}
 
     def _known(self, batch: Batch, record_id: str) -> History:
         known = batch.history(record_id)
@@ -265,7 +287,11 @@ class Ledger:
     def close(self) -> None:
         """Write what waits, and let go of the log. A second call does nothing."""
         self._writer.close()
-        self._engine.dispose()
+        if self._telling is not None:
+            self._telling.close()
+        for engine in (self._engine, self._reading):
+            if engine is not None:
+                engine.dispose()
 
     def __enter__(self) -> Self:
         return self

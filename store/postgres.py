@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, create_engine, func, literal, text
+from sqlalchemy import URL, Connection, Engine, create_engine, event, func, literal, text
 from sqlalchemy.dialects.postgresql import TSVECTOR
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
@@ -25,6 +26,7 @@ from .errors import (
 from .tables import content
 
 NAMES = ("postgresql", "postgres")
+READING_SILENCE = 60.0  # seconds; the longest that a server of a large log thinks before its first row
 _SCHEMA_LOCK = 0x70696C6F74  # one process migrates, the others wait; any number will do, as long as all agree
 # Words are runs of letters and digits, as in SQLite's index; a tsvector holds at most 1 MB, so the rest of a
 # very long text is not searched.
@@ -80,9 +82,24 @@ def engine(url: URL, patience: float, *, reading: bool) -> Engine:
             f"the log {url.render_as_string(hide_password=True)} cannot be opened: {error}; install the "
             "driver: pip install 'pilothouse[postgres]'"
         ) from error
+    event.listen(made, "do_connect", partial(_connect, silence=READING_SILENCE if reading else None))
     if not reading:
         return made
     return made.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+
+
+def _connect(dialect: Any, record: Any, words: Any, options: Any, *, silence: float | None) -> Any:
+    from .silence import ImpatientConnection
+
+    made = ImpatientConnection.connect(*words, **options)
+    made.silence = silence
+    return made
+
+
+def hurry(connection: Connection, patience: float) -> None:
+    """Give up on a server that says nothing for twice the patience (which it may spend on a lock)."""
+    driver: Any = connection.connection.driver_connection
+    driver.silence = 2 * patience
 
 
 def lock_schema(connection: Connection) -> None:

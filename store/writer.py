@@ -105,7 +105,9 @@ class Writer:
         return batch
 
     def _commit(self, batch: list[Job]) -> None:
-        self._connection = self._connection or self._engine.connect()
+        if self._connection is None:
+            self._connection = self._engine.connect()
+            self._place.hurry(self._connection)
         answers: list[tuple[Job, Any]] = []
         spelled: set[str] = set()
         with self._connection.begin():

@@ -77,9 +77,9 @@ def _planned(whole: Whole) -> dict[str, object]:
 
 def _estimate(whole: Whole) -> list[str]:
     from ...specialists.improve.build import clock
-    from ...specialists.improve.sizes import resident
+    from ...specialists.improve.sizes import loaded
 
-    base = resident()
+    base = loaded()
     lines = [f"data {n}: {len(d.rows):,} rows, {d.licence}, {d.source}" for n, d in whole.data.items()]
     lines += list(whole.notes)
     for s in whole.steps:

@@ -66,6 +66,7 @@ def open_pilot(settings: Settings, *, no_log: bool) -> Pilot:
         limits=limits,
         keep_text=settings.keep_text,
         redact=redactor(settings.redact),
+        sinks=settings.sinks,
     )
 
 

@@ -54,7 +54,8 @@ def examine(family: str | None) -> Iterator[Finding]:
     """Look at everything, one finding after another; a fault in one does not hide the next."""
     yield Finding("versions", "ok", _versions())
     yield Finding("machine", "ok", _machine())
-    for name, look in (("settings", _settings), ("log", _log), ("threads", _threads)):
+    looks = (("settings", _settings), ("packages", _packages), ("log", _log), ("threads", _threads))
+    for name, look in looks:
         yield from _guarded(name, look)
     yield from _guarded("family", lambda: _family(family))
     yield from _guarded("engine", lambda: _engine(family))
@@ -102,6 +103,25 @@ def _settings() -> Iterator[Finding]:
 
     changed = [f"{key} ({origin})" for key, origin in resolve().origins.items() if origin != "default"]
     yield Finding("settings", "ok", f"changed: {', '.join(changed)}" if changed else "all at their defaults")
+
+
+def _packages() -> Iterator[Finding]:
+    """What installed packages add by name; what is broken is noted, for only those who ask for it meet it."""
+    from ...router.probes.probe import PROBES
+    from ...specialists.engines.base import ENGINES
+    from ...specialists.family import FAMILIES
+    from ...store.sinks import SINKS
+
+    for group in (ENGINES, FAMILIES, PROBES, SINKS):
+        for name, places in group.entries().items():
+            if places[0].own:
+                continue
+            try:
+                group.load(name)
+            except PilothouseError as fault:
+                yield Finding("packages", "note", str(fault))
+            else:
+                yield Finding("packages", "ok", f"{group.noun} {name!r} of {places[0].package}")
 
 
 def _log() -> Iterator[Finding]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 
+from ...router.turns import turn_of
 from ...store.records import Generation, Message, Part, Timings
 from ..voyage import Live, Turns, Voyage, milliseconds_since
 from .step import At, Step
@@ -52,9 +53,10 @@ def _read(voyage: Voyage, turns: Turns) -> Live:
     before = time.perf_counter()
     prefill = ship.engine.probe(tokens, ship.layers)
     prefill_ms = milliseconds_since(before)
-    reading = ship.scout.observe(turns, prefill.states) if ship.scout is not None else None
+    turn = turn_of(turns, tokens, ship.engine.encode_chat)
+    reading = ship.scout.observe(turns, prefill.states, turn) if ship.scout is not None else None
     probe_ms = max(0.0, milliseconds_since(begun) - prefill_ms)
-    return Live(turns, tokens, prefill, reading, prefill_ms, probe_ms)
+    return Live(turns, tokens, prefill, reading, prefill_ms, probe_ms, turn)
 
 
 def would_answer(voyage: Voyage, index: int) -> bool:

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
 
 from fastapi import FastAPI, Security
 
@@ -19,17 +18,9 @@ from .desk import Desk
 from .settings import ServiceSettings
 from .shapes import ErrorBody
 
-if TYPE_CHECKING:
-    from ..tracing import Tracing
 
-
-def create_app(
-    pilot: Pilot, settings: ServiceSettings | None = None, tracing: Tracing | None = None
-) -> FastAPI:
-    """Make the application. The pilot is loaded when the application starts, and is not closed by it.
-
-    With `tracing`, every answer becomes a span.
-    """
+def create_app(pilot: Pilot, settings: ServiceSettings | None = None) -> FastAPI:
+    """Make the application. The pilot is loaded when the application starts, and is not closed by it."""
     app = FastAPI(
         title="Pilothouse",
         description="Chat as OpenAI does it, over specialists chosen by probes; and every decision's record.",
@@ -39,7 +30,7 @@ def create_app(
         redoc_url=None,
         responses={"default": {"model": ErrorBody, "description": "Any refusal or fault"}},
     )
-    desk = app.state.desk = Desk(pilot, settings or ServiceSettings(), tracing)
+    desk = app.state.desk = Desk(pilot, settings or ServiceSettings())
     faults.install(app)
     for router in (chat.router, responses.router, models.router, records.router, health.router):
         app.include_router(router)

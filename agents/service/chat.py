@@ -96,7 +96,7 @@ async def served(
         if events is None:
             answer = await _unless_gone(request.receive, stream.answer(), desk)
             voyage = stream.passage.voyage
-            desk.answered(who.id, answer, voyage)
+            desk.answered(who.id, answer)
             return Json(whole(answer, voyage), headers=_headers(voyage, answer))
         first = await _unless_gone(request.receive, anext(stream), desk)
         headers = _headers(stream.passage.voyage, first if isinstance(first, Answer) else None)

@@ -24,8 +24,7 @@ from .settings import ServiceSettings
 
 if TYPE_CHECKING:
     from ...specialists.card import Card
-    from ..tracing import Tracing
-    from ..voyage import Ship, Voyage
+    from ..voyage import Ship
 
 logger = logging.getLogger(__name__)
 State = Literal["loading", "ready", "failed", "draining"]
@@ -38,8 +37,8 @@ class Desk:
     it is `failed`.
     """
 
-    def __init__(self, pilot: Pilot, settings: ServiceSettings, tracing: Tracing | None = None) -> None:
-        self.pilot, self.settings, self._tracing = pilot, settings, tracing
+    def __init__(self, pilot: Pilot, settings: ServiceSettings) -> None:
+        self.pilot, self.settings = pilot, settings
         self.keys = Keys(settings.keys)
         self.gate = Gate(settings.concurrency, settings.waiting, settings.wait_seconds)
         self.requests = Allowance(settings.requests_per_minute, "requests")
@@ -79,12 +78,10 @@ class Desk:
         """The specialists, by name."""
         return self.ship.cards
 
-    def answered(self, caller: str, answer: Answer, voyage: Voyage) -> None:
-        """Count an answer, take its tokens of the caller's allowance, and trace it where that is wanted."""
+    def answered(self, caller: str, answer: Answer) -> None:
+        """Count an answer, and take its tokens of the caller's allowance."""
         self.meters.answered(answer)
         self.tokens.charge(caller, answer.usage.total_tokens)
-        if self._tracing is not None:
-            self._tracing.answered(answer, voyage)
 
     async def warm(self) -> None:
         """Load the pilot and let the model answer once; then the service is ready."""
@@ -96,6 +93,11 @@ class Desk:
         else:
             if self.state == "loading":
                 self.state = "ready"
+
+    def exposition(self) -> bytes:
+        """What Prometheus reads."""
+        log = self.pilot.ship.log if self.pilot.is_open else None
+        return self.meters.text(log.told if isinstance(log, Ledger) else {})
 
     def drain(self) -> None:
         """Take no new work; what is under way goes on."""

@@ -95,7 +95,7 @@ class EventStream(Response):
         from .chat import finish_reason
 
         voyage = self._stream.passage.voyage
-        self._desk.answered(self._caller, answer, voyage)
+        self._desk.answered(self._caller, answer)
         last = self._chunk({}, finish_reason(voyage))
         await self._event(send, last | {"pilothouse": answer.model_dump(mode="json")})
         if self._usage:

@@ -11,6 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
+from ...specialists.engines.base import EngineBusy, EngineClosed
 from ...store.errors import NotFoundError, PilothouseError, StoreError, UsageError
 from ...store.printable import json_text, one_line
 from ..passage import AnswerError
@@ -68,6 +69,8 @@ _OWN: Sequence[tuple[type[PilothouseError], _Told]] = (
     (UsageError, _Told(400, "invalid_value", None)),
     (NotFoundError, _Told(404, "not_found", None)),
     (StoreError, _Told(503, "log_unavailable", "the log cannot be used at the moment; try again later")),
+    (EngineBusy, _Told(503, "engine_busy", "the engine is busy; try again later")),
+    (EngineClosed, _Told(503, "engine_unavailable", "no engine answers at the moment; try again later")),
     (AnswerError, _Told(500, "answer_failed", "answering failed; the log says why")),
     (PilothouseError, _Told(500, "internal_error", "this service has a fault; its own log says which")),
 )

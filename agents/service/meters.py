@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 if TYPE_CHECKING:
+    from ...store.sinks import Told
     from ..answer import Answer
     from .gate import Gate
 
@@ -52,6 +54,12 @@ class Meters:
         self._tokens = Counter("pilothouse_tokens", "Tokens read and written", ("kind",), registry=own)
         self._outcomes = Counter("pilothouse_outcomes", "Outcomes taken", registry=own)
         self._left = Counter("pilothouse_departures", "Clients that left before their answer", registry=own)
+        self._told = Gauge(
+            "pilothouse_sink_records",
+            "Closed records by sink: taken, failed to take, dropped",
+            ("sink", "result"),
+            registry=own,
+        )
         Gauge("pilothouse_answers_under_way", "Answers now", registry=own).set_function(lambda: gate.inside)
         Gauge("pilothouse_requests_waiting", "Requests that wait now", registry=own).set_function(
             lambda: gate.waiting
@@ -81,6 +89,9 @@ class Meters:
         """Count an outcome."""
         self._outcomes.inc()
 
-    def text(self) -> bytes:
-        """The exposition text."""
+    def text(self, told: Mapping[str, Told]) -> bytes:
+        """The exposition text, with what the log's sinks were `told` so far."""
+        for sink, counts in told.items():
+            for result, count in counts._asdict().items():
+                self._told.labels(sink, result).set(count)
         return generate_latest(self._registry)

@@ -51,7 +51,7 @@ def _model(desk: Desk, name: str) -> dict[str, Any]:
 @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
 async def metrics(request: Request, who: Auditor) -> Response:
     """Counters and histograms for Prometheus."""
-    return Response(desk_of(request).meters.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+    return Response(desk_of(request).exposition(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
 @router.get("/version")

@@ -190,7 +190,7 @@ class ResponseEvents(EventStream):
 
     async def _end(self, send: Send, answer: Answer) -> None:
         voyage = self._stream.passage.voyage
-        self._desk.answered(self._caller, answer, voyage)
+        self._desk.answered(self._caller, answer)
         whole = _whole(answer, voyage)
         await self._of_text(send, "response.output_text.done", text=answer.text, logprobs=[])
         await self._of_text(send, "response.content_part.done", part=_text(answer.text))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from types import FrameType
-from typing import TYPE_CHECKING
 
 import uvicorn
 
@@ -13,9 +12,6 @@ from ..pilot import Pilot
 from .app import create_app
 from .desk import Desk
 from .settings import ServiceSettings
-
-if TYPE_CHECKING:
-    from ..tracing import Tracing
 
 
 class Server(uvicorn.Server):
@@ -35,13 +31,14 @@ class Server(uvicorn.Server):
         return await super().on_tick(counter) or self._desk.state == "failed"
 
 
-def server_of(pilot: Pilot, settings: ServiceSettings, tracing: Tracing | None = None) -> Server:
+def server_of(pilot: Pilot, settings: ServiceSettings) -> Server:
     """Make the server; it listens once it runs."""
-    app = create_app(pilot, settings, tracing)
+    app = create_app(pilot, settings)
     config = uvicorn.Config(
         app,
         host=settings.host,
         port=settings.port,
+        http="h11",  # whose limits are set here; a faster parser that happens to be installed has others
         log_config=None,
         access_log=False,  # lines with paths and addresses are the proxy's business; /metrics counts
         proxy_headers=False,

@@ -14,8 +14,9 @@ from torch import Tensor
 from ...router.steer.vector import Gate, SteeringVector
 from ...specialists.adapters import Adapter, LowRank
 from ...specialists.engines.base import Head
-from ...specialists.engines.native.model import MAPS, Context, NativeModel, Numbered, Plan, Run
+from ...specialists.engines.native.model import MAPS, Context, NativeModel, Numbered, Plan
 from ...specialists.engines.native.plans import plan_of
+from ...specialists.engines.native.run import Run
 from ...specialists.lean import load_lean
 
 
@@ -81,8 +82,9 @@ class Native:
         return Times(middle - begun, (Clock.now() - middle) / tokens)
 
     def _read(self, sequence: Any, prompt: Sequence[int]) -> int:
-        run = Run(sequence, prompt, draw=True)
-        self.model.step([run])
+        for start in range(0, len(prompt), self.model.rows):
+            run = Run(sequence, prompt[start : start + self.model.rows], draw=True)
+            self.model.step([run])
         return run.token
 
 

@@ -11,8 +11,10 @@ from pathlib import Path
 import torch
 
 from ...specialists.engines.native.model import Context
+from ...specialists.family import Family
 from .. import circumstances, estimates
 from ..page import Goal, Report, Section, cell
+from . import resident, texts
 from .contenders import (
     Clock,
     Contender,
@@ -23,9 +25,22 @@ from .contenders import (
     native_contenders,
     other_contenders,
 )
+from .mixed import peft_mixed
 from .shapes import SHAPES, Shape, make_folder
 
-PROMPT = 128
+PROMPT, LONG = 128, 512
+ABSENT = (
+    "Not compared here: llama.cpp (no build of it is asked for or looked for; its sources and a compiler are "
+    "needed), torchao (its int8 and int4 kernels are not installed with the benchmarks). vLLM is measured by "
+    "`pilothouse bench vllm`, in its own environment."
+)
+UNCOMPARED = (
+    ("30 M and 0.5 B, batch 1, against llama.cpp, same bits", 1.5),
+    ("reading 512 tokens, against llama.cpp", 1.2),
+    ("30 M, batch 8, against llama.cpp", 4.0),
+    ("0.5 B, batch 8, against vLLM on the CPU", 2.0),
+    ("0.5 B, 8 adapters, against vLLM's on the CPU", 4.0),
+)
 ABOUT = (
     "Random weights, prompts of 128 random tokens, greedy. All contenders are loaded at once and take turns, "
     "in another order each round; a figure is the median round, a ratio that of medians with paired rounds "
@@ -60,13 +75,16 @@ def run(
         Clock.processor, threads = True, 1
     context = Context(threads)
     torch.set_num_threads(context.threads)
-    sections = []
+    sections = [_uncompared()]
     for shape in SHAPES[:1] if quick else SHAPES:
         with tempfile.TemporaryDirectory() as scratch:
             folder = Path(scratch)
             parameters = make_folder(shape, folder, seed)
             say(f"{shape.name}: {parameters / 1e6:.1f} M parameters")
             sections.append(_shape(context, shape, folder, parameters, seed, quick, say))
+            sections.append(resident.section(shape.name, folder, judged=shape is SHAPES[-1]))
+    say("the same text")
+    sections.append(texts.section(context, Family.open("starter"), 20 if quick else 200, seed))
     command = "pilothouse bench engines" + " --quick" * quick + " --processor-time" * processor_time
     clock = "processor time of one thread: the machine was not quiet" if processor_time else "wall clock"
     more = (("native", f"{context.kernels}, threads: {context.threads}"), ("clock", clock))
@@ -88,21 +106,37 @@ def _shape(
     say: Callable[[str], None],
 ) -> Section:
     native, others = native_contenders(context, folder), other_contenders(folder)
+    mixed = peft_mixed(folder, 8) if shape is SHAPES[1] or quick else "it is measured at 30 M"
     rounds = 3 if quick else shape.rounds
     rows: list[tuple[str, ...]] = []
     goals: list[Goal] = []
     for batch in (1, 8, 32):
         extra = _with_instruments(native[3], batch)
-        found = _measure((*native, *extra, *others), shape, batch, rounds, seed)
+        rivals = (*others, mixed) if batch == 8 and not isinstance(mixed, str) else others
+        # half as many rounds of the largest batch, which takes most of the time
+        found = _measure(
+            (*native, *extra, *rivals), shape, batch, rounds if batch < 32 else -(-rounds // 2), seed
+        )
         say(f"{shape.name}, batch {batch} measured")
         reference = found[others[-1].name]
         for name, one in found.items():
             rows.append(_row(str(batch), name, one, reference, batch, seed))
         goals += _goals(shape, batch, native[3].name, found, seed)
-    notes = [_limit(context, one, shape) for one in (*native[:1], *native[1::2]) if not Clock.processor]
+        if batch == 8 and not isinstance(mixed, str):
+            goals.append(_against_peft(shape, native[3].name, mixed.name, found, seed))
+    long = [_long(one, shape, seed) for one in (*native, *others[:-1])]
+    notes = [f"Reading {LONG} tokens: " + ", ".join(long)]
+    if isinstance(mixed, str):
+        notes.append(f"PEFT's batch of several adapters is not here: {mixed}.")
+    for engine in (*native[:1], *native[1::2]) if not Clock.processor else ():
+        words, goal = _limit(context, engine, shape)
+        notes.append(words)
+        if shape is SHAPES[-1] and engine is not native[0]:
+            goals.append(goal)
     return Section(
         f"{shape.name}: {parameters / 1e6:.1f} M parameters",
-        f"{rounds} rounds. The last column is against Hugging Face's `generate` in the same rounds.",
+        f"{rounds} rounds, of 32 requests half as many. The last column is against Hugging Face's `generate` "
+        "in the same rounds.",
         ("batch", "engine", "tokens/s, 95 % interval", "prompt of 128, ms", "token / Hugging Face's"),
         tuple(rows),
         tuple(goals),
@@ -166,14 +200,46 @@ def _goals(shape: Shape, batch: int, base: str, found: dict[str, Found], seed: i
     return goals
 
 
-def _limit(context: Context, one: Native, shape: Shape) -> str:
+def _uncompared() -> Section:
+    goals = tuple(
+        Goal(what, "at least", bound, "×", None, "not installed here") for what, bound in UNCOMPARED
+    )
+    return Section("Who is not here", ABSENT, goals=goals)
+
+
+def _against_peft(shape: Shape, base: str, theirs: str, found: dict[str, Found], seed: int) -> Goal:
+    ours = found[f"{base}, 8 adapters"].token
+    ratio = estimates.median_ratio(found[theirs].token, ours, seed)
+    return Goal(
+        f"{shape.name}: 8 requests on 8 adapters, against PEFT's mixed batch", "at least", 20, "×", ratio
+    )
+
+
+def _long(one: Contender, shape: Shape, seed: int) -> str:
+    """What reading a long prompt takes."""
+    draw = random.Random(seed)
+    prompt = [[draw.randrange(shape.config["vocab_size"]) for _ in range(LONG)]]
+    seconds = sorted(one.run(prompt, 1).prompt for _ in range(3))[1]
+    return f"{one.name} {1e3 * seconds:.0f} ms"
+
+
+def _limit(context: Context, one: Native, shape: Shape) -> tuple[str, Goal]:
     """How near a single sequence's decoding is to reading its weights once a token."""
     size = one.model.weight_bytes
     reading = sorted(context.read(size, 7))[3]
     prompt = [[1] * PROMPT]
     tokens = sorted(one.run(prompt, shape.tokens[1]).token for _ in range(3))
-    return (
+    share = 100 * reading / tokens[1]
+    goal = Goal(
+        f"{shape.name}, batch 1, {one.name}: share of the measured bandwidth",
+        "at least",
+        90,
+        "",
+        estimates.Estimate(share, share, share, 3),
+    )
+    words = (
         f"{one.name}: {size / 1e6:.1f} MB a token; this much memory is read in {1e3 * reading:.2f} ms "
         f"({size / reading / 1e9:.1f} GB/s), a token takes {1e3 * tokens[1]:.2f} ms: "
-        f"{100 * reading / tokens[1]:.0f} % of that bandwidth"
+        f"{share:.0f} % of that bandwidth"
     )
+    return words, goal

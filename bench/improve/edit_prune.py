@@ -279,6 +279,10 @@ def section(lab: Lab) -> Section:
         ("", "mean over seeds, 95 % interval"),
         tuple(rows),
         _goals(found, seed),
+        notes=(
+            "Facts that fall with the bias are entanglement: the same neurons write the pronoun after "
+            "a job and after a noun, so silencing them cannot tell a prejudice from a fact.",
+        ),
     )
 
 

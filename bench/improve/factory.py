@@ -9,10 +9,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from typing import Any
 
+from ...specialists.improve.finetune_full import Sft
 from ...specialists.models import quiet
 from ...store.paths import HOME
 from .. import estimates
@@ -20,7 +22,7 @@ from ..page import Goal, Section
 from . import toys
 from .lab import Lab
 
-KILLS = 3
+KILLS = 2
 RECIPE = """
 format = 1
 name = "factory"
@@ -77,13 +79,30 @@ longest = 8
 MAIN = "from pilothouse.agents.cli.main import main; main()"
 
 
-def prepare(folder: Path, seed: int, width: int, layers: int, steps: int, rows: int) -> Path:
-    """Write a recipe and its trunk into ``folder``."""
+@dataclass(frozen=True)
+class Shape:
+    """The recipe's model, its steps and batches, and how long the trunk learns to end its answers before."""
+
+    width: int
+    layers: int
+    steps: int
+    rows: int
+    before: int
+
+
+def prepare(folder: Path, seed: int, shape: Shape) -> Path:
+    """Write a recipe and its trunk into ``folder``. The trunk knows how to copy: a teacher whose answers do
+    not end teaches nothing.
+    """
     codec = toys.codec_in(folder / "trunk")
+    model = toys.decoder(codec, shape.layers, shape.width, seed)
+    plan = Sft(rows=shape.rows, steps=shape.before, rate=2e-3, warmup=5, seed=seed)
     with quiet():
-        toys.decoder(codec, layers, width, seed).save_pretrained(folder / "trunk")
+        toys.trained(codec, model, toys.draw(("copy",), "train", 600, seed), plan, folder / "before")
+        model.save_pretrained(folder / "trunk")
     recipe = folder / "recipe.toml"
-    recipe.write_text(RECIPE.format(seed=seed, steps=steps, rows=rows, every=max(1, steps // 6)))
+    every = max(1, shape.steps // 6)
+    recipe.write_text(RECIPE.format(seed=seed, steps=shape.steps, rows=shape.rows, every=every))
     return recipe
 
 
@@ -114,36 +133,45 @@ def environment(folder: Path) -> dict[str, str]:
     }
 
 
-def build(recipe: Path, work: Path) -> tuple[dict[str, Any], float]:
-    """Build to the end; return the card and the seconds.
+def build(recipe: Path, work: Path) -> dict[str, Any]:
+    """Build to the end; return the card.
 
     Raises:
         RuntimeError: the build failed.
     """
-    begun = time.monotonic()
     done = subprocess.run(
         command(recipe, work), env=environment(work.parent), capture_output=True, text=True, check=False
     )
     if done.returncode:
         raise RuntimeError(f"the build failed ({done.returncode}): {done.stderr[-800:]}")
-    return json.loads(done.stdout), time.monotonic() - begun
+    card: dict[str, Any] = json.loads(done.stdout)
+    return card
 
 
-def kill(recipe: Path, work: Path, after: float) -> bool:
-    """Start a build and kill it after so many seconds; say whether it was still running."""
+def kill(recipe: Path, work: Path, lines: int, pause: float) -> bool:
+    """Start a build and kill it some seconds after it has written so many more lines to its log; say whether
+    it was still at work. Lines, not seconds: how fast it runs changes with what else the machine does.
+    """
+    log = work / "run.log"
+    wanted = len(_lines(log)) + lines
     process = subprocess.Popen(
         command(recipe, work),
         env=environment(work.parent),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    try:
-        process.wait(after)
+    while process.poll() is None and len(_lines(log)) < wanted:
+        time.sleep(0.05)
+    time.sleep(pause)
+    if process.poll() is not None:
         return False
-    except subprocess.TimeoutExpired:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        return True
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    return not _where(log).startswith("done")
+
+
+def _lines(log: Path) -> list[str]:
+    return log.read_text(encoding="utf-8").splitlines() if log.exists() else []
 
 
 def digests(card: dict[str, Any]) -> dict[str, str]:
@@ -154,16 +182,16 @@ def digests(card: dict[str, Any]) -> dict[str, str]:
 def trial(lab: Lab, seed: int) -> dict[str, Any]:
     """One recipe built twice whole, and once in spite of kills."""
     folder = lab.folder(f"factory/{seed}")
-    recipe = prepare(folder, seed, 32 if lab.quick else 64, 2, 6 if lab.quick else 60, 8 if lab.quick else 32)
-    whole, seconds = build(recipe, folder / "whole")
-    again, _ = build(recipe, folder / "again")
+    recipe = prepare(folder, seed, Shape(32, 2, 6, 8, 40) if lab.quick else Shape(64, 2, 36, 32, 60))
+    whole = build(recipe, folder / "whole")
+    again = build(recipe, folder / "again")
     rng, killed, places = Random(seed), 0, []
+    told = len(_lines(folder / "whole" / "run.log"))
     for _ in range(KILLS):
-        after = seconds * rng.uniform(0.3, 0.95)
-        if kill(recipe, folder / "killed", after):
+        if kill(recipe, folder / "killed", rng.randint(1, max(1, told // KILLS)), rng.uniform(0, 0.2)):
             killed += 1
             places.append(_where(folder / "killed" / "run.log"))
-    resumed, _ = build(recipe, folder / "killed")
+    resumed = build(recipe, folder / "killed")
     return {
         "killed": killed,
         "places": places,
@@ -173,15 +201,15 @@ def trial(lab: Lab, seed: int) -> dict[str, Any]:
 
 
 def _where(log: Path) -> str:
-    lines = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
+    lines = _lines(log)
     return lines[-1].partition("] ")[2] if lines else "before the first step"
 
 
 def weighed(lab: Lab, seed: int) -> dict[str, dict[str, float]]:
     """Estimated and measured peak memory of each step, on a model large enough to weigh."""
     folder = lab.folder(f"factory-memory/{seed}")
-    recipe = prepare(folder, seed, *((64, 2, 2, 8) if lab.quick else (512, 8, 2, 32)))
-    card, _ = build(recipe, folder / "run")
+    recipe = prepare(folder, seed, Shape(32, 2, 2, 8, 40) if lab.quick else Shape(512, 8, 2, 32, 25))
+    card = build(recipe, folder / "run")
     return {name: step["figures"]["memory"] for name, step in card["steps"].items()}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
 
@@ -19,6 +19,7 @@ from . import toys
 from .cofitune import NEW, Size, World, world
 from .lab import Lab
 
+TUNING = 150  # steps of full fine-tuning on the seventh task
 NORMS = (0.2, 0.35, 0.5, 0.65, 0.8, 0.95)
 GRID: Mapping[str, tuple[Merging, ...]] = {
     "Neuron-Fusion": tuple(Merging("fusion", top=p, weak=w) for p in (0.1, 0.2, 0.4) for w in (0.0, 0.3)),
@@ -32,10 +33,10 @@ OURS, RIVALS = next(iter(GRID)), tuple(GRID)[1:]
 CONTROLS = {"random neurons": "random", "inverted rule": "inverted", "single weights": "elements"}
 
 
-def hypervolume(points: Sequence[tuple[float, float]]) -> float:
+def hypervolume(points: Sequence[Sequence[float]]) -> float:
     """The area [0, 1] below the staircase of points (old, new) that no other beats in both."""
     area, reached = 0.0, 0.0
-    for old, new in sorted(points, reverse=True):
+    for old, new in sorted(map(tuple, points), reverse=True):
         if new > reached:
             area += old * (new - reached)
             reached = new
@@ -48,20 +49,34 @@ def trial(lab: Lab, seed: int) -> dict[str, Any]:
     w = world(lab, seed, size)
     base = {n: t.clone() for n, t in w.start.items()}
     rows = toys.rows_of(w.codec, w.lessons)
-    plan = Sft(rows=32, steps=20 if lab.quick else 300, rate=2e-3, warmup=10, seed=seed)
+    plan = Sft(rows=32, steps=20 if lab.quick else TUNING, rate=2e-3, warmup=10, seed=seed)
     tune(w.model, rows, len(w.codec.invocation), plan, lab.folder(f"fusion/{seed}/tuned"))
     tuned = toys.state_of(w.model)
     ends = {"base": _point(w, base, "test"), "tuned": _point(w, tuned, "test")}
-    chosen, areas, best = {}, {}, {}
+    chosen = {}
     for name, whole in GRID.items():
         grid = whole[:1] if lab.quick else whole
-        scored = [hypervolume(_front(w, base, tuned, how, seed, "fit")) for how in grid]
-        chosen[name] = grid[max(range(len(grid)), key=lambda i: scored[i])]
+        scored = [
+            lab.keep(f"fusion/{seed}/fit-{_key(name)}-{i}", partial(_front, w, base, tuned, how, seed, "fit"))
+            for i, how in enumerate(grid)
+        ]
+        chosen[name] = grid[max(range(len(grid)), key=lambda i: hypervolume(scored[i]))]
     rules = {n: replace(chosen[OURS], rule=rule) for n, rule in CONTROLS.items()}  # type: ignore[arg-type]
-    for name, how in {**chosen, **rules}.items():
-        front = _front(w, base, tuned, how, seed, "test")
-        areas[name], best[name] = hypervolume(front), max(front, key=sum)
-    return {"ends": ends, "areas": areas, "best": best, "exact": exact(base, tuned)}
+    fronts = {
+        n: lab.keep(f"fusion/{seed}/test-{_key(n)}", partial(_front, w, base, tuned, how, seed, "test"))
+        for n, how in {**chosen, **rules}.items()
+    }
+    return {
+        "ends": ends,
+        "areas": {n: hypervolume(front) for n, front in fronts.items()},
+        "best": {n: max(front, key=sum) for n, front in fronts.items()},
+        "chosen": {n: asdict(how) for n, how in chosen.items()},
+        "exact": exact(base, tuned),
+    }
+
+
+def _key(name: str) -> str:
+    return name.replace(" ", "-")
 
 
 def _front(

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ...router.denormals import as_zero
 from ...specialists.starter.skills import arithmetic, helpdesk
 from ...specialists.starter.skills.example import Split
 
@@ -53,6 +54,7 @@ def windows(stream: str, length: int) -> Tensor:
 Batch = Callable[[int], tuple[Tensor, Tensor | None]]
 
 
+@as_zero()
 def train(
     model: Any, batch: Batch, steps: int, rate: float, decay: float = 0.01, trained: Sequence[Any] = ()
 ) -> Any:

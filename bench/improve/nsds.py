@@ -62,6 +62,21 @@ class Case:
     random: list[float]
 
 
+class Remembered(Rounded):
+    """Measures no allocation twice; asked for one kind of loss only."""
+
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self._known: dict[tuple[int | None, ...], float] = {}
+
+    def loss(self, bits: Sequence[int | None], loss: Callable[[], float]) -> float:
+        """Return the loss under `bits`, as it was found the first time."""
+        key = tuple(bits)
+        if key not in self._known:
+            self._known[key] = super().loss(bits, loss)
+        return self._known[key]
+
+
 def scores_of(subject: Subject) -> dict[str, Tensor]:
     """Every score [L] of a subject's layers."""
     parts, head = parts_of(subject.model), unembedding(subject.model)
@@ -81,10 +96,9 @@ def measured(
     cases: list[Case] = []
     pairs: dict[str, list[tuple[float, float]]] = {}
     for method in METHODS:
-        rounded = Rounded(subject.model, names, 32, method)
-        memo: dict[tuple[int, ...], float] = {}
+        rounded = Remembered(subject.model, names, 32, method)
         for budget in BUDGETS:
-            cases.append(_case(subject, scores, rounded, budget, method, memo, seed, draws))
+            cases.append(_case(subject, scores, rounded, budget, method, seed, draws))
         damage = torch.tensor(leave_one(rounded, lambda: loss_on(subject.model, subject.test)))
         if method == "hqq":
             pairs = {n: list(zip(_ranks(s), _ranks(damage), strict=True)) for n, s in scores.items()}
@@ -97,24 +111,18 @@ def _case(
     rounded: Rounded,
     budget: float,
     method: str,
-    memo: dict[tuple[int, ...], float],
     seed: int,
     draws: int,
 ) -> Case:
     def plain() -> float:
         return loss_on(subject.model, subject.test)
 
-    def loss(bits: Sequence[int]) -> float:
-        key = tuple(bits)
-        if key not in memo:
-            memo[key] = rounded.loss(list(bits), plain)
-        return memo[key]
-
-    losses = {name: loss(allocate(score, budget)) for name, score in scores.items()}
-    losses[GREEDY] = loss(greedy(rounded, plain, budget))
+    losses = {name: rounded.loss(allocate(score, budget), plain) for name, score in scores.items()}
+    losses[GREEDY] = rounded.loss(greedy(rounded, plain, budget), plain)
     generator = torch.Generator().manual_seed(seed)
     count = len(rounded.layers)
-    drawn = [loss(allocate(torch.rand(count, generator=generator), budget)) for _ in range(draws)]
+    random = [allocate(torch.rand(count, generator=generator), budget) for _ in range(draws)]
+    drawn = [rounded.loss(bits, plain) for bits in random]
     return Case(subject.name, budget, method, losses, drawn)
 
 
@@ -150,8 +158,8 @@ def control(seed: int, count: int, layers: int, width: int) -> list[float]:
 def subject(name: str, quick: bool) -> Subject:
     """A little decoder, by its seed, or the starter trunk."""
     if name == TRUNK:
-        return shipped(Family.open(STARTER).trunk_folder, 8 if quick else 32)
-    layers, width, steps = (6, 32, 40) if quick else (12, 64, 500)
+        return shipped(Family.open(STARTER).trunk_folder, 8 if quick else 16)
+    layers, width, steps = (6, 32, 40) if quick else (12, 64, 300)
     model, rows = byte_model(layers, width, steps, int(name))
     return Subject(f"{layers} layers, seed {name}", model, rows[:32], rows[32:])
 

@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from inspect import signature
 from pathlib import Path
 
+from ...router.denormals import as_zero
 from ...store.errors import UsageError
 from ..circumstances import facts
 from ..page import Report, Section
@@ -57,7 +58,8 @@ def run(
     lab = Lab(work, tuple(range(seed, seed + (1 if quick else seeds))), quick, say)
     for name in sections or here:
         start = time.monotonic()
-        found = measured(import_module(f".{SECTIONS[name]}", __package__).section, lab)
+        with as_zero():
+            found = measured(import_module(f".{SECTIONS[name]}", __package__).section, lab)
         say(f"{name}: {time.monotonic() - start:.0f} s")
         command = f"pilothouse bench improve --section {name} --seed {seed} --seeds {len(lab.seeds)}"
         pieces[name] = Piece(found, facts(command + (" --quick" if quick else ""), seed))

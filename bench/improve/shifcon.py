@@ -30,7 +30,8 @@ from .lab import Lab
 LANGUAGES = {"en": (0.90, 1.0), "xx": (0.08, 0.4), "yy": (0.02, 0.15)}
 DOMINANT, LOW = "en", ("xx", "yy")
 ENTITIES, RELATIONS, OBJECTS = 30, 4, 20
-LAYERS, WIDTH, SHARE = 8, 64, 0.5
+LAYERS, WIDTH, SHARE = 6, 64, 0.5
+STAGE, STEPS = 700, 250  # of the first training, and of each way from there
 MATCHED = "MSFT, as much compute"
 FULL = "ShifCon"
 
@@ -143,7 +144,7 @@ def settings_of(way: Way, steps: int) -> Align:
 
 def trial(lab: Lab, seed: int) -> dict[str, Any]:
     """Train the first stage once, then every way from there."""
-    stage, steps = (10, 2) if lab.quick else (1500, 400)
+    stage, steps = (10, 2) if lab.quick else (STAGE, STEPS)
     folder = lab.folder(f"shifcon/{seed}")
     w = world(folder, seed, 400 if lab.quick else 6000)
     start = toys.decoder(w.codec, LAYERS, WIDTH, seed)
@@ -158,19 +159,38 @@ def trial(lab: Lab, seed: int) -> dict[str, Any]:
     first = lessons(Way("msft"), stage)
     sentences = first.sentences()
     train(start, first, language_vectors(start, sentences), Band(0, LAYERS - 1), context("first"))
+    vectors = language_vectors(start, sentences)
     band, distances = shared_band(start, sentences, DOMINANT, SHARE)
     untrained = toys.decoder(w.codec, LAYERS, WIDTH, seed + 500)
     found: dict[str, Any] = {"band": [band.first, band.last], "distances": distances}
     found["untrained"] = shared_band(untrained, sentences, DOMINANT, SHARE)[1]
-    found["ways"] = {}
-    for name, way in WAYS.items():
-        model = copy.deepcopy(start)
-        used = other_band(band) if way.elsewhere else band
-        vectors = swapped(language_vectors(model, sentences), way)
-        # the ablation without a way back answers as ShifCon trained
-        train(model, lessons(way, steps), vectors, used, context(name))
-        found["ways"][name] = judged(model, w, swapped(language_vectors(model, sentences), way), used, way)
+    found["ways"] = {
+        name: lab.keep(
+            f"shifcon/{seed}/{context(name).work.name}",
+            partial(gone_on, start, vectors, w, lessons(way, steps), band, way, context(name)),
+        )
+        for name, way in WAYS.items()
+    }
     return found
+
+
+def gone_on(
+    start: Any,
+    vectors: Vectors,
+    w: World,
+    lessons: Lessons,
+    band: Band,
+    way: Way,
+    ctx: Context,
+) -> dict[str, list[float]]:
+    """Train one way from the start and judge it."""
+    model = copy.deepcopy(start)
+    used = other_band(band) if way.elsewhere else band
+    # the ablation without a way back answers without it, and trained as ShifCon did
+    train(model, lessons, swapped(vectors, way), used, ctx)
+    # only what answers under the shift needs vectors of the model as it is now
+    final = language_vectors(model, lessons.sentences()) if shifts(way.method) else vectors
+    return judged(model, w, swapped(final, way), used, way)
 
 
 def other_band(band: Band) -> Band:
@@ -212,8 +232,9 @@ def section(lab: Lab) -> Section:
     return Section(
         "ShifCon: facts told in one language, asked for in another",
         f"Three languages of disjoint words share {ENTITIES * RELATIONS} facts; 90, 8 and 2 % of the rows. "
-        "The weak two are told 40 and 15 % of the facts and are asked for the others. A decoder of 8 layers "
-        f"learns all rows, then goes on from there in each of these ways; {len(found)} seeds. English is "
+        "The weak two are told 40 and 15 % of the facts and are asked for the others. A decoder of "
+        f"{LAYERS} layers learns all rows in {STAGE} steps, then goes on from there for {STEPS} in each of "
+        f"these ways; {len(found)} seeds. English is "
         f"asked for all facts. The band of least distance was {bands}; sentence pairs tell no fact.",
         ("way", *(f"{name} right" for name in LANGUAGES), "weak ones answer in their language"),
         rows,

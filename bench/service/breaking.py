@@ -21,6 +21,7 @@ from ..postgres import postgres, programs
 from ..serving import Running, free_port, started, stopped, wait_ready
 from .client import Client, Reply
 from .soaking import exactly
+from .wire import Wire, wire
 
 CLIENTS = 6
 # While the file `full` is there, no file may grow: what SQLite meets when there is no room on the disk.
@@ -57,11 +58,12 @@ class Broken(NamedTuple):
     lost: int
     open: int
     chain: str
+    again: bool = True  # it answered again, with nobody's help
 
     @property
     def whole(self) -> bool:
-        """Whether nothing is missing."""
-        return not self.lost and not self.open and self.chain == "ok"
+        """Whether nothing is missing, and it answers again."""
+        return not self.lost and not self.open and self.chain == "ok" and self.again
 
 
 def section(home: Path, family: str, kills: int, seed: int, say: Callable[[str], None]) -> Section:
@@ -75,9 +77,19 @@ def section(home: Path, family: str, kills: int, seed: int, say: Callable[[str],
     ]
     place = programs()
     if place is not None:
-        kinds.append(
-            ("database killed (PostgreSQL)", some, lambda at, n: database_gone(at, family, n, seed, place))
-        )
+        kinds += [
+            ("database killed (PostgreSQL)", some, lambda at, n: database_gone(at, family, n, seed, place)),
+            (
+                "network to PostgreSQL cut",
+                some,
+                lambda at, n: network_gone(at, family, n, seed, place, Wire.cut),
+            ),
+            (
+                "network to PostgreSQL takes everything and gives nothing",
+                some,
+                lambda at, n: network_gone(at, family, n, seed, place, Wire.die),
+            ),
+        ]
     found: list[Broken] = []
     for number, (name, times, work) in enumerate(kinds):
         (at := home / str(number)).mkdir()
@@ -93,12 +105,13 @@ def section(home: Path, family: str, kills: int, seed: int, say: Callable[[str],
             str(one.lost),
             str(one.open),
             one.chain,
+            "yes" if one.again else "no",
         )
         for one in found
     )
     answers = sum(one.replies[200] for one in found)
     lost, damaged = sum(one.lost for one in found), sum(not one.whole for one in found)
-    damage = "faults: logs that do not verify, or hold open records"
+    damage = "faults: logs that do not verify or hold open records, services that do not answer again"
     goals = (
         Goal("faults: acknowledged answers without a row", "at most", 0, "", exactly(lost, answers)),
         Goal(damage, "at most", 0, "", exactly(damaged, len(found))),
@@ -106,6 +119,7 @@ def section(home: Path, family: str, kills: int, seed: int, say: Callable[[str],
     notes = () if place is not None else ("PostgreSQL's programs or psycopg are not installed here.",)
     header = (
         "what happens", "times", "whole answers", "5xx", "cut or refused", "lost", "left open", "chain",
+        "answers again",
     )  # fmt: skip
     text = (
         f"{CLIENTS} clients ask without a pause, every other one streaming. The service runs in a process of "
@@ -140,7 +154,7 @@ def asking(port: int, seed: int, leave: float = 0.0) -> Iterator[list[Reply]]:
             thread.join()
 
 
-def counted(replies: list[Reply], where: str | Path, times: int) -> Broken:
+def counted(replies: list[Reply], where: str | Path, times: int, again: bool = True) -> Broken:
     """Hold the answers against the log, as the next start finds it."""
     from ...store.ledger import Ledger
 
@@ -153,7 +167,7 @@ def counted(replies: list[Reply], where: str | Path, times: int) -> Broken:
     ]
     chain = "ok" if verified.broken is None else verified.broken.reason
     held = sum(status == "in_progress" for status in states.values())
-    return Broken("", times, Counter(reply.status for reply in replies), len(lost), held, chain)
+    return Broken("", times, Counter(reply.status for reply in replies), len(lost), held, chain, again)
 
 
 def until(replies: list[Reply], status: int, more: int, seconds: float = 120.0) -> bool:
@@ -179,10 +193,10 @@ def killed(home: Path, family: str, times: int, seed: int) -> Broken:
                 running.process.kill()
                 running.process.wait()
                 running = started(home, family, port=port)
-            until(replies, 200, CLIENTS)
+            again = until(replies, 200, CLIENTS)
     finally:
         stopped(running)
-    return counted(replies, log_of(home), times)
+    return counted(replies, log_of(home), times, again)
 
 
 def left(home: Path, family: str, times: int, seed: int) -> Broken:
@@ -191,11 +205,11 @@ def left(home: Path, family: str, times: int, seed: int) -> Broken:
     try:
         with asking(running.port, seed, leave=0.5) as replies:
             until(replies, 0, times)
-            until(replies, 200, CLIENTS)
+            again = until(replies, 200, CLIENTS)
         _settle(running)
     finally:
         stopped(running)
-    return counted(replies, log_of(home), times)
+    return counted(replies, log_of(home), times, again)
 
 
 def full(home: Path, family: str, times: int, seed: int) -> Broken:
@@ -208,10 +222,10 @@ def full(home: Path, family: str, times: int, seed: int) -> Broken:
                 (home / "full").touch()
                 until(replies, 503, 1)
                 (home / "full").unlink()
-            until(replies, 200, CLIENTS)
+            again = until(replies, 200, CLIENTS)
     finally:
         stopped(running)
-    return counted(replies, log_of(home), times)
+    return counted(replies, log_of(home), times, again)
 
 
 def stepped(home: Path, family: str, times: int, seed: int) -> Broken:
@@ -219,10 +233,10 @@ def stepped(home: Path, family: str, times: int, seed: int) -> Broken:
     running = started(home, family, before=STEP)
     try:
         with asking(running.port, seed) as replies:
-            until(replies, 200, 20 * times)
+            again = until(replies, 200, 20 * times)
     finally:
         stopped(running)
-    return counted(replies, log_of(home), times)
+    return counted(replies, log_of(home), times, again)
 
 
 def database_gone(home: Path, family: str, times: int, seed: int, place: Path) -> Broken:
@@ -236,10 +250,30 @@ def database_gone(home: Path, family: str, times: int, seed: int, place: Path) -
                     server.kill()
                     until(replies, 503, 1)
                     server.start()
-                until(replies, 200, CLIENTS)
+                again = until(replies, 200, CLIENTS)
         finally:
             stopped(running)
-        return counted(replies, server.url, times)
+        return counted(replies, server.url, times, again)
+
+
+def network_gone(
+    home: Path, family: str, times: int, seed: int, place: Path, breaking: Callable[[Wire], None]
+) -> Broken:
+    """The wire between the service and the server of its log breaks under load, and is mended."""
+    with postgres(place, port := free_port()) as server, wire(port) as between:
+        running = started(home, family, log=server.url.replace(f":{port}/", f":{between.port}/"))
+        try:
+            with asking(running.port, seed) as replies:
+                for _ in range(times):
+                    until(replies, 200, CLIENTS)
+                    breaking(between)
+                    until(replies, 503, 1)
+                    between.mend()
+                again = until(replies, 200, CLIENTS)
+        finally:
+            between.mend()
+            stopped(running)
+        return counted(replies, server.url, times, again)
 
 
 def log_of(home: Path) -> Path:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from torch import Tensor
 
+from ...specialists import integrity
+from ...specialists.card import Card
 from ...specialists.family import Family
 from ...specialists.starter.skills.example import Example
 from .. import circumstances
@@ -35,8 +37,12 @@ def run(
     seed: int = 0,
     quick: bool = False,
     say: Callable[[str], None] = _quiet,
+    *,
+    cards: bool = False,
 ) -> Report:
     """Measure `family`, write `starter.md` and pictures into `out`, and return the report.
+
+    `cards` writes each skill's accuracies on its specialist's card as well, and seals the family again.
 
     Raises:
         ArtifactError: the family is damaged, or has no probes.
@@ -57,9 +63,20 @@ def run(
         ("data folder", "given" if data is not None else "none: what needs one is left out"),
         ("took", f"{(time.monotonic() - begun) / 60:.1f} minutes"),
     )
+    if cards:
+        write_figures(family.folder, stage.figures)
     report = Report("The starter family, measured", ABOUT + (TRIAL if quick else ""), facts, tuple(sections))
     (out / PAGE).write_text(report.markdown(), encoding="utf-8")
     return report
+
+
+def write_figures(folder: Path, figures: dict[str, dict[str, dict[str, float]]]) -> None:
+    """Put what was measured on the cards of the family in `folder`, and seal it again."""
+    for name, groups in figures.items():
+        place = folder / "specialists" / name
+        card = Card.load(place)
+        Card.model_validate(card.model_dump() | {"metrics": groups}).save(place)
+    integrity.seal(folder)
 
 
 def measured(stage: Stage, out: Path) -> list[Section]:

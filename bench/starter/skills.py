@@ -130,6 +130,7 @@ def section(stage: Stage) -> Section:
             rows.append((skill, "0", "needs --data", "", "", "", ""))
             goals += _unmeasured(skill, str(lack))
             continue
+        stage.figures[skill] = {one.group: _figures(one) for one in measured}
         for one in measured:
             rows.append(_row(stage, one))
             goals += _goals(stage, one)
@@ -160,6 +161,16 @@ def _row(stage: Stage, one: Measured) -> tuple[str, ...]:
         cell(estimates.mean(one.tfidf, stage.seed), "%") if one.tfidf else "–",
         signed(estimates.difference(right, one.best_other(), stage.seed)),
     )
+
+
+def _figures(one: Measured) -> dict[str, float]:
+    """Shares of right answers, as a card holds them."""
+    trunk = [o.correct for o in one.trunk]
+    found = {"specialist": [o.correct for o in one.own], "trunk": trunk, "majority": one.majority}
+    found |= {"tf-idf": one.tfidf} if one.tfidf else {}
+    return {name: round(sum(right) / len(right), 4) for name, right in found.items()} | {
+        "rows": len(one.rows)
+    }
 
 
 def _goals(stage: Stage, one: Measured) -> list[Goal]:

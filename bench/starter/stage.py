@@ -14,13 +14,13 @@ from transformers import PreTrainedModel
 from ...agents.opening import bound_policy
 from ...router.policy import Policy
 from ...router.probes.probe import ProbeBank
-from ...router.taps import Taps
 from ...specialists.adapters import AdapterBank
 from ...specialists.family import Family
-from ...specialists.improve.answering import batches
-from ...specialists.models import load_model_folder
+from ...specialists.lean import LeanDecoder
+from ...specialists.models import load_decoder, load_model_folder
 from ...specialists.starter import makers
 from ...specialists.starter.makers import Outcome
+from ...specialists.starter.probing import pooled_at
 from ...specialists.starter.skills.example import Example
 from ...specialists.tokenizing import ChatCodec
 from ...store.errors import ArtifactError
@@ -73,7 +73,10 @@ class Routed:
 
 @dataclass(eq=False)
 class Stage:
-    """The family, its models, and everything that was answered so far."""
+    """The family, its models, and everything that was answered so far.
+
+    ``figures``: for each measured specialist and each group of its rows, the accuracy of every answerer.
+    """
 
     family: Family
     data: Path | None
@@ -81,11 +84,13 @@ class Stage:
     sizes: Sizes
     say: Callable[[str], None]
     model: PreTrainedModel
+    reader: LeanDecoder | PreTrainedModel  # answers without steering; the tested twin of `model`, and faster
     codec: ChatCodec
     adapters: AdapterBank
     policy: Policy
     probes: ProbeBank
-    students: dict[str, PreTrainedModel] = field(default_factory=dict)
+    students: dict[str, LeanDecoder | PreTrainedModel] = field(default_factory=dict)
+    figures: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
     _answers: dict[Key, Outcome] = field(default_factory=dict)
 
     @classmethod
@@ -102,9 +107,10 @@ class Stage:
         if probes is None or policy is None:
             raise ArtifactError(f"family {family.name!r} has no probes: there is no routing to measure")
         model = load_model_folder(family.trunk_folder, dtype=torch.float32)
-        codec, adapters = ChatCodec.load(family.trunk_folder), AdapterBank(model)
+        reader = load_decoder(family.trunk_folder, torch.float32)
+        codec, adapters = ChatCodec.load(family.trunk_folder), AdapterBank(reader)
         sizes = QUICK if quick else FULL
-        return cls(family, data, seed, sizes, say, model, codec, adapters, policy, probes)
+        return cls(family, data, seed, sizes, say, model, reader, codec, adapters, policy, probes)
 
     def close(self) -> None:
         """Unwrap the trunk."""
@@ -137,32 +143,25 @@ class Stage:
             self._answers |= dict(zip(fresh, found, strict=True))
         return [self._answers[key] for key in keys]
 
-    def _player(self, name: str) -> tuple[PreTrainedModel, AdapterBank | None]:
+    def _player(self, name: str) -> tuple[LeanDecoder | PreTrainedModel, AdapterBank | None]:
         if name == TRUNK or self.family.card(name).kind == "trunk":
-            return self.model, None
+            return self.reader, None
         folder = self.family.specialist_folder(name)
         if self.family.card(name).kind == "student":
             if name not in self.students:
-                self.students[name] = load_model_folder(folder, dtype=torch.float32)
+                self.students[name] = load_decoder(folder, torch.float32)
             return self.students[name], None
         if name not in self.adapters.adapters:
             self.adapters.load(name, folder)
-        return self.model, self.adapters
+        return self.reader, self.adapters
 
     # -- states and decisions ----------------------------------------------------------------------------
 
-    @torch.inference_mode()
-    def vectors(self, examples: Sequence[Example], rows: int = 64) -> Tensor:
+    def vectors(self, examples: Sequence[Example]) -> Tensor:
         """Read every prompt with the bare trunk, and pool at the probes' site: [N, F]."""
-        prompts = [self.codec.encode_prompt(e.prompt, e.history) for e in examples]
-        site, found = self.probes.site, torch.empty(len(prompts), self.probes.size)
-        with Taps(self.model, site.layers) as taps:
-            for group in batches([len(p) for p in prompts], rows):
-                ids = torch.tensor([list(prompts[i]) for i in group])
-                self.model(input_ids=ids, use_cache=False, logits_to_keep=1)
-                for row, index in enumerate(group):
-                    found[index] = site.vector({layer: taps.states[layer][row] for layer in site.layers})
-        return found
+        if not examples:
+            return torch.empty(0, self.probes.size)
+        return pooled_at(self.model, self.codec, examples, [self.probes.site])[0]
 
     def routed(self, x: Tensor) -> list[Routed]:
         """Let the policy decide on each pooled vector of [N, F]."""

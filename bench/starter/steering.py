@@ -82,7 +82,7 @@ def section(stage: Stage, matrix: Matrix) -> Section:
     """Measure every entry."""
     found, missing = entries(stage)
     stage.answers(CARRIER, matrix.examples[:1], 1)  # loads the carrier
-    bench = Bench(stage.model, stage.codec, stage.adapters)
+    bench = Bench(stage.reader, stage.codec, stage.adapters)
     neutral, text = neutral_batches(stage, bench)
     rows, goals = [], []
     for entry in found:
@@ -110,7 +110,7 @@ def measured(
     stage: Stage, bench: Bench, entry: Entry, neutral: Sequence[Batch], matrix: Matrix
 ) -> tuple[tuple[str, ...], Estimate]:
     """One row of the table, and the effect."""
-    off, on = (_judged(bench, entry, vectors) for vectors in ([], [entry.vector]))
+    off, on = (bench.judged(entry.prompts, vectors, entry.score) for vectors in ([], [entry.vector]))
     routed = stage.routed(stage.vectors(entry.prompts))
     acts = [planned(stage, r, entry.vector.name) for r in routed]
     decided = [b if act else a for a, b, act in zip(off, on, acts, strict=True)]
@@ -129,10 +129,6 @@ def measured(
         str(changed_when_off(stage, entry.vector, entry.prompts)),
     )
     return row, effect
-
-
-def _judged(bench: Bench, entry: Entry, vectors: Sequence[SteeringVector]) -> list[float]:
-    return [float(entry.score(text)) for text in bench.answers(entry.prompts, vectors)]
 
 
 def planned(stage: Stage, routed: Routed, vector: str) -> bool:

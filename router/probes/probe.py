@@ -11,12 +11,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor
 
 from ...store.errors import ArtifactError, UsageError
+from ...store.plugins import Group
 from ...store.records import Reading
 from ..checks import finite, vector
 from ..files import head_field, read_json, read_tensors, sha256_of, write_json, write_tensors
@@ -26,6 +27,7 @@ from .calibrate import Calibration, calibration_from_json
 
 Kind = Literal["correct", "reading"]
 FORMAT = 1
+PROBES = Group("pilothouse.probes", "probe type")
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +36,9 @@ class Probe:
 
     Standardisation is folded into weight and bias when the probe is fitted. `meta` is free JSON: data,
     metrics, seed. Raises UsageError when a field breaks these rules.
+
+    A package adds a type of probe with a subclass that has a `type` of its own, what is `beyond` the linear
+    part, and `load` and `save`; it declares the class in the entry point group `pilothouse.probes`.
     """
 
     name: str
@@ -45,6 +50,7 @@ class Probe:
     site: Site
     fingerprint: str
     meta: dict[str, Any] = field(default_factory=dict)
+    type: ClassVar[str] = "linear"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "weight", self.weight.detach().cpu().float())
@@ -69,10 +75,19 @@ class Probe:
         """The model's width D."""
         return self.weight.numel() // len(self.site.blocks)
 
+    def beyond(self, x: Tensor) -> Tensor | None:
+        """What the logit has beyond weight . x + bias, for vectors [N,F] float64: [N]; None where it has
+        nothing, as here. An explanation counts it to what no feature explains.
+        """
+        return None
+
     def logit(self, x: Tensor) -> float:
-        """Return weight . x + bias for one pooled vector [F], in float64."""
-        checked = vector("the pooled vector", x, self.weight.numel()).double()
-        return float(self.weight.double() @ checked.cpu()) + self.bias
+        """Return weight . x + bias (and what a probe of another type has beyond) for one pooled vector [F],
+        in float64.
+        """
+        checked = vector("the pooled vector", x, self.weight.numel()).double().cpu()
+        beyond = self.beyond(checked[None])
+        return float(self.weight.double() @ checked) + self.bias + (0.0 if beyond is None else float(beyond))
 
     def probability(self, x: Tensor) -> float:
         """Return the calibrated probability for one pooled vector [F]."""
@@ -80,7 +95,8 @@ class Probe:
 
     def head(self) -> dict[str, Any]:
         """Return every field but the weight, as plain values."""
-        return {
+        other = {} if self.type == "linear" else {"type": self.type}
+        return other | {
             "format": FORMAT,
             "name": self.name,
             "kind": self.kind,
@@ -128,6 +144,22 @@ class Probe:
             raise ArtifactError(f"{path} is no probe: {error}; restore the file") from error
 
 
+def load_probe(folder: Path | str) -> Probe:
+    """Read a probe of any type: `type` in its probe.json names an entry of `pilothouse.probes`.
+
+    Raises ArtifactError when the probe is damaged, or no installed package brings its type; PluginError when
+    that package is broken.
+    """
+    path = Path(folder) / "probe.json"
+    name = str(read_json(path).get("type", "linear"))
+    try:
+        PROBES.require(name)
+    except UsageError as error:
+        raise ArtifactError(f"{path} cannot be read: {error}") from error
+    found: Probe = PROBES.load(name).load(folder)
+    return found
+
+
 class ProbeBank:
     """All probes of a family, read together: one product of the stacked weights [P,F] with x [F].
 
@@ -166,7 +198,7 @@ class ProbeBank:
         folders = sorted(path.parent for path in Path(folder).glob("*/probe.json"))
         if not folders:
             raise ArtifactError(f"{folder} holds no probe (NAME/probe.json); restore the family")
-        return cls(Probe.load(path) for path in folders)
+        return cls(load_probe(path) for path in folders)
 
     def save(self, folder: Path | str) -> None:
         """Write every probe to `folder/KIND-NAME/`."""
@@ -203,7 +235,12 @@ class ProbeBank:
                 "pool with this bank's site"
             )
         finite("the pooled vector", x)
-        return x.double().cpu() @ self._weight.T + self._bias
+        values = x.double().cpu()
+        found = values @ self._weight.T + self._bias
+        for at, probe in enumerate(self.probes):
+            if probe.type != "linear" and (more := probe.beyond(values.reshape(-1, self.size))) is not None:
+                found[..., at] += more.reshape(found[..., at].shape)
+        return found
 
     def evaluate(self, x: Tensor) -> tuple[tuple[Reading, ...], dict[str, float]]:
         """Return the readings and each specialist's P(correct) for one vector [F]."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .heads import Standard, penalties
-from .ridge import chunks, eigen, fit_ridge
+from .ridge import chunks, eigen, fit_ridge, gathered
 from .seen import Seen
 
 LANDMARKS = 1500
@@ -69,8 +69,8 @@ class Kernel:
         x = standard(states)
         landmarks = x[landmark_rows(x.shape[0])]
         half = whitener(radial(landmarks, landmarks, gamma))
-        phi = torch.cat([radial(part, landmarks, gamma) @ half for part in chunks(x, _CHUNK)])
-        found = fit_ridge(phi, values, penalties(values))
+        pieces = (radial(part, landmarks, gamma) @ half for part in chunks(x, _CHUNK))
+        found = fit_ridge(gathered(pieces, len(x)), values, penalties(values))
         return cls(standard.mean, standard.scale, landmarks, half @ found.weight, found.bias, gamma)
 
 

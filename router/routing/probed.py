@@ -37,7 +37,7 @@ def probes_of(fitted: Fitted, quality: Tensor, scout: Mapping[str, Any]) -> tupl
             f"the scout is of kind {scout.get('kind')!r}; probes read a decoder's residual stream"
         )
     past = fitted.heads_out_of_fold[LINEAR]
-    site = Site(tuple(scout["layers"]), tuple(scout["poolings"]))
+    site = Site.of(scout)
     found = []
     for number, name in enumerate(fitted.models):
         weight = (head.weight[:, 0] + head.weight[:, 1 + number]).double() * head.scale.double()

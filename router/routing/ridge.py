@@ -7,7 +7,7 @@ relationship between variable selection and data augmentation' (1974); Golub, He
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -64,6 +64,17 @@ def fit_ridge(x: Tensor, y: Tensor, share: Sequence[int] | None = None) -> Ridge
 def chunks(x: Tensor, size: int = _CHUNK) -> tuple[Tensor, ...]:
     """Pieces of at most `size` rows."""
     return torch.split(x, size)
+
+
+def gathered(pieces: Iterable[Tensor], rows: int) -> Tensor:
+    """Pieces end to end, [rows,F]; a large table's are not held a second time, as `torch.cat` would."""
+    found, place = torch.empty(0), 0
+    for piece in pieces:
+        if not place:
+            found = piece.new_empty(rows, piece.shape[1])
+        found[place : place + len(piece)] = piece
+        place += len(piece)
+    return found
 
 
 def _masks(y: Tensor) -> Iterator[tuple[Tensor, Tensor]]:

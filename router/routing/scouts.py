@@ -19,12 +19,13 @@ from ...store.hashes import canonical, digest
 from ...store.records import Message
 from ..files import read_tensors, write_tensors
 from ..taps import POOLINGS, Site, Taps
+from ..turns import turn_of
 from .seen import Seen
 from .table import Table
 
 Turns = Sequence[Message]
 Encode = Callable[[Turns], Sequence[int]]
-Codes = Callable[[Mapping[int, Tensor]], Tensor]
+Codes = Callable[[Mapping[int, Tensor], int], Tensor]
 _ROWS = 32
 _PIECE = 1024  # prompts of a table that are read, and kept in the cache, together
 
@@ -70,6 +71,7 @@ class DecoderReader:
     @torch.inference_mode()
     def read(self, prompts: Sequence[Turns]) -> Seen:
         tokens = [tuple(self.encode(turns))[-self.context :] for turns in prompts]
+        begins = [turn_of(turns, t, self.encode) for turns, t in zip(prompts, tokens, strict=True)]
         states: list[Tensor] = [torch.empty(0)] * len(tokens)
         signals, codes = list(states), list(states)
         with Taps(self.model, self.site.layers) as taps:
@@ -78,10 +80,10 @@ class DecoderReader:
                 out = self.model(input_ids=ids, use_cache=False, logits_to_keep=1)
                 for row, index in enumerate(group):
                     layers = {layer: taps.states[layer][row] for layer in self.site.layers}
-                    states[index] = self.site.vector(layers)
+                    states[index] = self.site.vector(layers, begins[index])
                     signals[index] = sureness(out.logits[row, -1])
                     if self.codes is not None:
-                        codes[index] = self.codes(layers)
+                        codes[index] = self.codes(layers, begins[index])
         texts = tuple(map(text_of, prompts))
         stacked = torch.stack(codes) if self.codes is not None else None
         return Seen(texts, torch.stack(states), torch.stack(signals), stacked)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from .heads import Standard, penalties
 from .nearness import landmark_rows, whitener
-from .ridge import fit_ridge
+from .ridge import fit_ridge, gathered
 from .seen import Seen
 from .words import Vocabulary
 
@@ -48,10 +48,14 @@ class Wording:
             width = values.shape[1]
             return cls(vocabulary.buckets, vocabulary.idf, torch.zeros(0, width), torch.zeros(width), unit)
         rows = vocabulary.rows(seen.texts)
-        landmarks = rows.dense(landmark_rows(len(seen)).tolist()).T.contiguous()
-        kernel = rows.times(landmarks)
-        half = whitener(kernel[landmark_rows(len(seen))])
-        found = fit_ridge(kernel @ half, values, penalties(values))
+        chosen = landmark_rows(len(seen)).tolist()
+        landmarks = rows.columns(chosen)
+        half = whitener(rows.take(chosen).times(landmarks))
+        pieces = (
+            rows.take(range(start, min(start + _CHUNK, len(rows)))).times(landmarks) @ half
+            for start in range(0, len(rows), _CHUNK)
+        )
+        found = fit_ridge(gathered(pieces, len(rows)), values, penalties(values))
         return cls(vocabulary.buckets, vocabulary.idf, landmarks @ (half @ found.weight), found.bias, unit)
 
 

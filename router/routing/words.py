@@ -79,12 +79,19 @@ class Sparse(NamedTuple):
             self.ids, dense, self.offsets[:-1], mode="sum", per_sample_weights=self.values
         )
 
-    def dense(self, rows: Sequence[int]) -> Tensor:
-        """Some rows, dense [n,width]."""
-        found = torch.zeros(len(rows), self.width)
+    def take(self, rows: Sequence[int]) -> Sparse:
+        """Some rows, in this order."""
+        inside = [slice(int(self.offsets[row]), int(self.offsets[row + 1])) for row in rows]
+        sizes = torch.tensor([0, *(one.stop - one.start for one in inside)])
+        ids, values = (torch.cat([whole[one] for one in inside]) for whole in (self.ids, self.values))
+        return Sparse(ids, values, sizes.cumsum(0), self.width)
+
+    def columns(self, rows: Sequence[int]) -> Tensor:
+        """Some rows as columns of a dense matrix [width,n]."""
+        found = torch.zeros(self.width, len(rows))
         for place, row in enumerate(rows):
             inside = slice(int(self.offsets[row]), int(self.offsets[row + 1]))
-            found[place, self.ids[inside]] = self.values[inside]
+            found[self.ids[inside], place] = self.values[inside]
         return found
 
 

@@ -17,6 +17,7 @@ from torch.nn.functional import cross_entropy, kl_div, log_softmax
 from ...store.errors import UsageError
 from ...store.records import SteeringScope
 from ..checks import matrix
+from ..denormals import as_zero
 from ..features.sae import SAE
 from ..taps import decoder_layers, layer_at, stream
 from .runtime import Steering
@@ -99,6 +100,7 @@ def _answer_loss(model: nn.Module, batch: Batch) -> Tensor:
     return cross_entropy(logits.flatten(0, 1), batch["labels"][:, 1:].flatten(), ignore_index=_IGNORED)
 
 
+@as_zero()
 def train_vector(
     model: nn.Module,
     layer: int,

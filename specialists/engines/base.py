@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from ...store.errors import PilothouseError, UsageError
+from ...store.plugins import Group
 from ...store.records import Message
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 Finish = Literal["stop", "length"]
 ReadAt = Literal["prompt", "token", "end"]
+ENGINES = Group("pilothouse.engines", "engine")
 
 # -- what goes wrong ---------------------------------------------------------------------------------------
 

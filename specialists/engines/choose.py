@@ -5,15 +5,13 @@ What a user named works or fails loudly; what is chosen here falls back, and `wh
 
 from __future__ import annotations
 
-from typing import Any, Literal, get_args
+from typing import Any
 
-from ...store.errors import PilothouseError, UsageError
+from ...store.errors import PilothouseError
 from ..family import Family
 from ..leanconfig import LeanConfig, NotLean
 from ..weights import read_json
-from .base import BatchEngine, NotOffered
-
-EngineName = Literal["auto", "native", "torch", "vllm"]
+from .base import ENGINES, BatchEngine, NotOffered
 
 
 def open_engine(
@@ -21,24 +19,48 @@ def open_engine(
 ) -> BatchEngine:
     """Open a family with the engine `name`; `options` go to that engine (`capacity`, `verify`, ...).
 
+    The engines are the entries of `pilothouse.engines`: each is called with the family, the device, the
+    number of threads and the options.
+
     Raises:
         UsageError: there is no such engine, or the native one is named with a device that is no CPU.
         NotOffered: the native or the vllm engine is named and cannot run this family here.
+        PluginError: the engine of an installed package cannot be loaded or opened.
         PilothouseError: as the engine itself raises.
     """
-    if name not in get_args(EngineName):
-        raise UsageError(f"engine {name!r} is unknown: use one of {', '.join(get_args(EngineName))}")
-    if name == "vllm":
-        from .vllm.engine import VllmEngine
+    opened: BatchEngine = ENGINES.make(name, family, device, threads, **options)
+    return opened
 
-        return VllmEngine(family, threads, **options)
-    reason = None if name == "torch" else why_not_native(family, device)
-    if name == "torch" or (name == "auto" and reason is not None):
-        from .torch import TorchEngine
 
-        return TorchEngine(family, device, threads, **options)
+def open_auto(family: Family, device: str, threads: int | None, **options: Any) -> BatchEngine:
+    """The native engine where it can run the family, else the torch one."""
+    chosen = _native if why_not_native(family, device) is None else open_torch
+    return chosen(family, device, threads, **options)
+
+
+def open_native(family: Family, device: str, threads: int | None, **options: Any) -> BatchEngine:
+    """The native engine. Raises NotOffered where it cannot run the family."""
+    reason = why_not_native(family, device)
     if reason is not None:
         raise NotOffered(f"the native engine cannot be used: {reason}")
+    return _native(family, device, threads, **options)
+
+
+def open_torch(family: Family, device: str, threads: int | None, **options: Any) -> BatchEngine:
+    """The torch engine."""
+    from .torch import TorchEngine
+
+    return TorchEngine(family, device, threads, **options)
+
+
+def open_vllm(family: Family, device: str, threads: int | None, **options: Any) -> BatchEngine:
+    """The vllm engine, which finds its device itself. Raises NotOffered where vLLM cannot be used."""
+    from .vllm.engine import VllmEngine
+
+    return VllmEngine(family, threads, **options)
+
+
+def _native(family: Family, device: str, threads: int | None, **options: Any) -> BatchEngine:
     from .native.engine import NativeEngine
 
     return NativeEngine(family, threads, **options)

@@ -17,6 +17,7 @@ import torch
 from ...router.steer.vector import SteeringVector
 from ...store.errors import ArtifactError, NotFoundError, PilothouseError, UsageError
 from .base import BatchEngine, Capacity, EngineBusy, EngineClosed, Head, Request, RequestFailed, Sampling
+from .stream import Stream
 from .suite import WORDS, Got, Suite, agrees, ask, close, collect, rests, same, serves
 from .toy import ADAPTERS, CARDS, STUDENT
 
@@ -107,7 +108,9 @@ def prefix_reuse_never_leaks_steering(suite: Suite) -> None:
     alike.
     """
     rng = random.Random(3)
-    base = Request(suite.random_prompt(rng, 40), "alpha", Sampling(max_tokens=4))
+    prompt = suite.prompt(" ".join(rng.choices(WORDS, k=40)))
+    assert len(prompt) > suite.grain
+    base = Request(prompt, "alpha", Sampling(max_tokens=4))
     steered = [(), (suite.vector("add", "both"),), (suite.vector("add", "prompt"),), (suite.vector(),)]
     for vectors in [*rng.sample(steered, 4), *rng.sample(steered, 4), *steered]:
         got = ask(suite, replace(base, vectors=vectors))[0]
@@ -218,11 +221,11 @@ def errors_end_one_request_and_leave_nothing(suite: Suite) -> None:
     serves(suite)
 
 
-def refused(engine: BatchEngine, request: Request, kind: type[PilothouseError], wait: float = 0.0) -> None:
+def refused(engine: BatchEngine, request: Request, kind: type[PilothouseError]) -> None:
     """The request is refused, in words."""
     said = ""
     try:
-        engine.submit(request, wait)
+        engine.submit(request)
     except kind as error:
         said = str(error)
     assert len(said) > 20, f"{request.specialist}: {kind.__name__} was expected, with words"
@@ -255,20 +258,38 @@ def a_full_queue_refuses_or_waits(suite: Suite) -> None:
     engine = suite.make(Capacity(rows=1, waiting=2))
     try:
         long = Request(suite.prompt("boat"), "trunk", Sampling(2.0, 200, 1))
-        held = engine.submit(long)
-        next(held)  # it has the row now
-        queued = [engine.submit(long) for _ in range(2)]
-        refused(engine, long, EngineBusy)
+        try:
+            engine.submit_all([long] * 3)
+        except EngineBusy:
+            pass
+        else:
+            raise AssertionError("three do not fit a queue of two, however fast it is emptied")
+        taken = _until_refused(engine, long)
         begun = time.monotonic()
-        refused(engine, long, EngineBusy, wait=0.01)  # a fast engine answers in little more
-        assert time.monotonic() - begun >= 0.01
-        held.cancel()
-        patient = engine.submit(long, wait=60)
-        for stream in (*queued, patient):
+        try:
+            taken.append(engine.submit(long, wait=0.01))
+        except EngineBusy:
+            assert time.monotonic() - begun >= 0.01
+        taken.append(engine.submit(long, wait=60))
+        for stream in taken[-3:]:
             agrees(suite, collect(stream))
+        for stream in taken[:-3]:
+            stream.cancel()
         rests(engine)
     finally:
         engine.close()
+
+
+def _until_refused(engine: BatchEngine, request: Request) -> list[Stream]:
+    """Submit until there is no room: an engine may answer while its queue is filled, but not for ever."""
+    taken: list[Stream] = []
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        try:
+            taken.append(engine.submit(request))
+        except EngineBusy:
+            return taken
+    raise AssertionError(f"a queue of two took {len(taken)} requests and refused none")
 
 
 def memory_is_a_promise(suite: Suite) -> None:

@@ -97,13 +97,12 @@ class Row:
         text = self._text_of(token)
         ended = token in self.codec.stops or self.stops.stopped
         finish: Finish | None = "stop" if ended else "length" if self.drawn == self.limit else None
-        each: list[float] = []
-        for head, logit in zip(self.answering.heads if self.answering else (), readings, strict=True):
-            if head.at == "token":
-                each.append(logit)
-            if head.at == "token" or finish is not None:
+        read = list(zip(self.answering.heads if self.answering else (), readings, strict=True))
+        for head, logit in read if finish is not None else ():
+            if head.at == "end":
                 self.stream.read(head.name, logit)
-        self.stream.put(TokenEvent(token, text, logprob, finish, tuple(each)))
+        each = tuple(logit for head, logit in read if head.at == "token")
+        self.stream.put(TokenEvent(token, text, logprob, finish, each))
 
     def _text_of(self, token: int) -> str:
         text, stops = self.text, self.stops

@@ -33,7 +33,10 @@ class Stream(Iterator[TokenEvent]):
         self._on_cancel = on_cancel
         self._events: deque[TokenEvent] = deque()
         self._states: dict[int, list[Tensor]] = {layer: [] for layer in request.taps}
+        self._held: Tensor | None = None
+        self._filled = 0
         self._readings: dict[str, list[float]] = {head.name: [] for head in request.heads}
+        self._each: list[tuple[float, ...]] = []
         self._error: PilothouseError | None = None
         self._over = False
         self._begun = time.perf_counter()
@@ -85,29 +88,37 @@ class Stream(Iterator[TokenEvent]):
         import torch
 
         with self._changed:
-            return {layer: torch.cat(parts) for layer, parts in self._states.items() if parts}
+            held = () if self._held is None else self._held[:, : self._filled]
+            parts = dict(self._states)
+            for layer, rows in zip(self.request.taps, held, strict=False):
+                parts[layer] = [*parts[layer], rows]
+            return {layer: torch.cat(rows) for layer, rows in parts.items() if rows}
 
     @property
     def readings(self) -> Mapping[str, tuple[float, ...]]:
         """{head: its logits}: one an event for `token`, one in all for `prompt` and `end`."""
         with self._changed:
-            return {name: tuple(values) for name, values in self._readings.items()}
+            found = {name: tuple(values) for name, values in self._readings.items()}
+            each = [head.name for head in self.request.heads if head.at == "token"]
+            return found | dict(zip(each, zip(*self._each, strict=True), strict=bool(self._each)))
 
     # -- the engine's side ---------------------------------------------------------------------------------
 
     def put(self, event: TokenEvent) -> None:
-        """Hand over an event. One with a finish reason is the last."""
+        """Hand over an event, with what the `token` heads read. One with a finish reason is the last."""
         with self._changed:
             if self._over:
                 return
             if self.prefill_ms == 0.0:
                 self.prefill_ms = 1e3 * (time.perf_counter() - self._begun)
             self._events.append(event)
+            if event.readings:
+                self._each.append(event.readings)
             self._over = event.finish_reason is not None
             self._changed.notify_all()
 
     def read(self, name: str, logit: float) -> None:
-        """Hand over what a head read; give it before the event it belongs to."""
+        """Hand over what a `prompt` or `end` head read; give it before the event it belongs to."""
         with self._changed:
             if not self._over:
                 self._readings[name].append(logit)
@@ -117,6 +128,18 @@ class Stream(Iterator[TokenEvent]):
         with self._changed:
             if not self._over:
                 self._states[layer].append(states)
+
+    def hold(self, states: Tensor) -> None:
+        """Give the memory [taps, n, D] that the engine writes the next n tokens' states into; `hold_more`
+        tells of each that it wrote. What `tap` was given comes before them.
+        """
+        self._held = states
+
+    def hold_more(self, tokens: int) -> None:
+        """Count tokens whose states were written into what is held."""
+        with self._changed:
+            if not self._over:
+                self._filled += tokens
 
     def fail(self, error: BaseException) -> None:
         """End with an error, which the reader meets after the events that are already there."""

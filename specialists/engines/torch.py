@@ -18,23 +18,22 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor
 
-from ...router.fingerprint import require
 from ...router.steer.runtime import Phase, Steering
 from ...router.steer.vector import SteeringVector
 from ...router.taps import Taps, layer_at
 from ...store.errors import UsageError
-from ...store.records import Message
 from ..adapters import AdapterBank
 from ..card import Card
 from ..family import Family
 from ..lean import LeanCache, LeanDecoder
 from ..models import empty_cache, load_decoder
 from ..tokenizing import ChatCodec
-from .base import Capacity, NotOffered, Prefill, Request, Sampling
+from .base import Capacity, Prefill, Request
+from .local import LocalEngine
 from .row import Row
+from .rowbatch import TRUNK
 from .scheduler import Scheduler, Turns
-from .stream import Stream
-from .torchbatch import TRUNK, Kept, Model, TorchBatch
+from .torchbatch import Kept, Model, TorchBatch
 
 if TYPE_CHECKING:
     from transformers import DynamicCache, PreTrainedModel
@@ -57,8 +56,10 @@ class _Run:
     steering: Steering | None = None
 
 
-class TorchEngine:
+class TorchEngine(LocalEngine[Model]):
     """See `Engine`. Computes in fp32 on a CPU, in the weights' own precision on a GPU."""
+
+    _batch: TorchBatch
 
     def __init__(
         self,
@@ -117,11 +118,6 @@ class TorchEngine:
         """The most tokens, prompt and answer together."""
         return int(getattr(self.trunk.config, "max_position_embeddings", 1 << 20))
 
-    @property
-    def load(self) -> tuple[int, int, int]:
-        """How many requests are being answered, how many wait, and how many bytes of cache are reserved."""
-        return self._scheduler.load
-
     def close(self) -> None:
         """End what is under way with EngineClosed; forget the models and prefills."""
         self._scheduler.close()
@@ -131,16 +127,6 @@ class TorchEngine:
             self.bank.close()
             self._batch.prefixes.clear()
             self._recent, self.students = [], {}
-
-    # -- tokens -------------------------------------------------------------------------------------------
-
-    def encode_chat(self, messages: Sequence[Message]) -> tuple[int, ...]:
-        """Return the tokens of a conversation up to its last turn's end."""
-        return self.codec.encode_chat(messages)
-
-    def encode_answer(self, text: str) -> tuple[int, ...]:
-        """Return the tokens of an answer, end token included."""
-        return (*self.codec.encode_text(text), self.codec.end)
 
     # -- prompt -------------------------------------------------------------------------------------------
 
@@ -152,11 +138,7 @@ class TorchEngine:
             UsageError: the prompt is empty, or leaves no room for an answer.
         """
         tokens, begun = tuple(tokens), time.perf_counter()
-        room = self.context - len(self.codec.invocation) - 1
-        if not 0 < len(tokens) <= room:
-            raise UsageError(
-                f"the prompt has {len(tokens)} tokens; this family reads 1 to {room}: shorten it"
-            )
+        self._fits(tokens)
         with self._turns:
             known = self._known(tokens, layers)
             cache = empty_cache(self.trunk) if known is None else view(known.handle.cache)
@@ -183,51 +165,7 @@ class TorchEngine:
         ]
         return max(begins, key=lambda p: len(p.tokens), default=None)
 
-    # -- answer -------------------------------------------------------------------------------------------
-
-    def generate(
-        self,
-        prefill: Prefill,
-        specialist: str,
-        sampling: Sampling,
-        vectors: Sequence[SteeringVector] = (),
-    ) -> Stream:
-        """Answer with a specialist; closing the stream cancels, and leaves nothing behind. Waits while the
-        queue is full.
-
-        Raises:
-            NotFoundError: there is no such specialist.
-            UsageError: it cannot be run, or cannot be steered by these vectors.
-        """
-        request = Request(prefill.tokens, specialist, sampling, tuple(vectors), prefill=prefill)
-        return self.submit(request, wait=None)
-
-    def submit(self, request: Request, wait: float | None = 0.0) -> Stream:
-        """Take a request into the batch; see `BatchEngine.submit`."""
-        return self.submit_all((request,), wait)[0]
-
-    def submit_all(self, requests: Sequence[Request], wait: float | None = 0.0) -> list[Stream]:
-        """Take several requests at one moment; see `BatchEngine.submit_all`."""
-        return self._scheduler.submit([(one, self._memory(one)) for one in requests], wait)
-
-    def _memory(self, request: Request) -> int:
-        """Bytes of cache that a request may need. Raises as `BatchEngine.submit` where it must be refused."""
-        self._ready(request.specialist, request.vectors)
-        model = self._batch.model_of(request)
-        self._check(request, model)
-        limit, memory = self._batch.limit(request, model), self._batch.memory(request, model)
-        if limit < 1:
-            room = model.context - len(self.codec.invocation) - 1
-            raise UsageError(
-                f"the prompt has {len(request.tokens)} tokens; {request.specialist!r} reads 1 to {room}: "
-                "shorten it"
-            )
-        if memory > self.capacity.memory:
-            raise UsageError(
-                f"{len(request.tokens)} prompt and {limit} answer tokens need {memory >> 10} KiB of "
-                f"cache, this engine has {self.capacity.memory >> 10} KiB: shorten them, or raise that"
-            )
-        return memory
+    # -- specialists ---------------------------------------------------------------------------------------
 
     def _check(self, request: Request, model: Model) -> None:
         """Refuse layers and widths that the model does not have."""
@@ -245,66 +183,16 @@ class TorchEngine:
         for layer in request.taps:
             layer_at(model.instruments.layers, layer)
 
-    def _ready(self, name: str, vectors: Sequence[SteeringVector]) -> Card:
-        """Load what a specialist needs.
-
-        Raises:
-            NotFoundError: there is no such specialist.
-            UsageError: it cannot be run here, or not be steered by these vectors.
-            ArtifactError: a file is damaged, or a vector was made for another model.
-        """
-        card = self.family.card(name)
-        if card.kind == "cards":
-            raise UsageError(
-                f"specialist {name!r} answers from the cards and runs no model: nothing to generate"
-            )
-        if card.kind == "remote":
-            raise NotOffered(f"specialist {name!r} runs elsewhere: ask the remote engine for its answer")
-        if card.kind == "student" and vectors:
-            names = ", ".join(vector.name for vector in vectors)
-            raise NotOffered(
-                f"{name!r} is a student with its own weights, which {names} were not made for: unsteer it"
-            )
-        for vector in vectors:
-            require(vector.fingerprint, self.family.trunk_fingerprint, f"steering vector {vector.name!r}")
+    def _load_specialist(self, card: Card) -> None:
+        name = card.name
         with self._turns:
             if card.kind == "student" and name not in self.students:
                 self.students[name] = self._load(self.family.specialist_folder(name))
                 self._batch.models[name] = Model.of(name, self.students[name])
             elif card.kind == "adapter" and name not in self.bank.adapters:
                 self.bank.load(name, self.family.specialist_folder(name))
-        return card
 
     # -- given answers ------------------------------------------------------------------------------------
-
-    def score(
-        self,
-        prefill: Prefill,
-        specialist: str,
-        answer_tokens: Sequence[int],
-        vectors: Sequence[SteeringVector] = (),
-    ) -> float:
-        """Return the mean log-probability (nats per token) that a specialist gives to an answer.
-
-        Raises:
-            UsageError: the answer is empty.
-        """
-        return self._given(prefill, specialist, answer_tokens, (), vectors)[0]
-
-    def states(
-        self,
-        prefill: Prefill,
-        specialist: str,
-        answer_tokens: Sequence[int],
-        layers: Sequence[int],
-        vectors: Sequence[SteeringVector] = (),
-    ) -> dict[int, Tensor]:
-        """Return the residual stream [A, D] at each of the answer's tokens, per layer, under that specialist.
-
-        Raises:
-            UsageError: the answer is empty, or a layer does not exist.
-        """
-        return self._given(prefill, specialist, answer_tokens, layers, vectors)[1]
 
     @torch.inference_mode()
     def _given(
@@ -316,8 +204,6 @@ class TorchEngine:
         vectors: Sequence[SteeringVector],
     ) -> tuple[float, dict[int, Tensor]]:
         """One plain pass over invocation and answer."""
-        if not answer:
-            raise UsageError("the answer has no tokens: there is nothing to score")
         card, invocation = self._ready(specialist, vectors), self.codec.invocation
         with self._turns:
             run = self._start(prefill, card, vectors)

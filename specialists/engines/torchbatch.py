@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -16,17 +15,15 @@ from ..tokenizing import ChatCodec
 from .base import Capacity, Prefill, Request
 from .instruments import Instruments
 from .plan import Plan, Span, read_heads, spans_of
-from .prefixes import Prefix, Prefixes, key_of
+from .prefixes import Prefix, key_of
 from .row import HeadSet, Row
+from .rowbatch import TRUNK, RowBatch
 from .rows import RowCache, RowsPass, Segment, run
 from .scheduler import Turns
 from .stream import Stream
 
 if TYPE_CHECKING:
     from .rows import Decoder
-
-TRUNK = ""
-REMEMBERED = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,35 +64,15 @@ class Model:
         return self.decoder.device
 
 
-class TorchBatch:
-    """The rows of one engine (`scheduler.Work`). `models` {name: model} grows as students are loaded."""
+class TorchBatch(RowBatch[Model, Row]):
+    """The rows of one engine (`scheduler.Work`)."""
 
     def __init__(self, codec: ChatCodec, bank: AdapterBank, turns: Turns, capacity: Capacity) -> None:
-        self.codec, self.bank, self.turns, self.capacity = codec, bank, turns, capacity
-        self.models: dict[str, Model] = {}
-        self.prefixes = Prefixes(REMEMBERED, capacity.memory // 4)
-        self._serials = count()
+        super().__init__(codec, capacity)
+        self.bank, self.turns = bank, turns
         self._plans: dict[str, tuple[tuple[int, ...], Plan]] = {}
 
     # -- rows ----------------------------------------------------------------------------------------------
-
-    def limit(self, request: Request, model: Model) -> int:
-        """The most tokens that the answer may have; below 1 where the prompt leaves no room."""
-        return min(
-            request.sampling.max_tokens,
-            model.context - len(request.tokens) - len(self.codec.invocation),
-        )
-
-    def memory(self, request: Request, model: Model) -> int:
-        """Bytes of cache that the request may come to need."""
-        return model.bytes_a_token * self._room(request, model)
-
-    def _room(self, request: Request, model: Model) -> int:
-        return len(request.tokens) + len(self.codec.invocation) + self.limit(request, model)
-
-    def model_of(self, request: Request) -> Model:
-        """The model that answers: a student's own, else the trunk."""
-        return self.models.get(request.specialist, self.models[TRUNK])
 
     def open(self, request: Request, stream: Stream) -> Row:
         """Give a request a row, which goes on from what was read already where it may."""
@@ -109,7 +86,7 @@ class TorchBatch:
             stream=stream,
             codec=self.codec,
             cache=cache,
-            tokens=[*request.tokens, *self.codec.invocation],
+            tokens=self.tokens(request),
             boundary=len(request.tokens),
             limit=self.limit(request, model),
             model=model.name,
@@ -123,7 +100,7 @@ class TorchBatch:
         """A cache that holds as much of the prompt as was read alike; never so much that nothing is left to
         read.
         """
-        room = self._room(request, model)
+        room = self.room(request, model)
         most = len(request.tokens) - (asked or not self.codec.invocation)
         found = self._known(request, model) if request.reuse else None
         if found is not None:
@@ -160,22 +137,11 @@ class TorchBatch:
     def step(self, rows: Sequence[Row]) -> None:
         """Make one pass a model. Where a pass fails, each row goes alone, so that only its cause ends."""
         for name in dict.fromkeys(row.model for row in rows):
-            work = self._shared_out([row for row in rows if row.model == name])
+            work = self.shared_out([row for row in rows if row.model == name], self.capacity.chunk)
             try:
                 self._pass(self.models[name], work)
             except Exception as error:
                 self._each(self.models[name], work, error)
-
-    def _shared_out(self, rows: Sequence[Row]) -> list[tuple[Row, int]]:
-        """Which rows read how many tokens now: answers one, prompts a share of the chunk, oldest first."""
-        left, work = self.capacity.chunk, []
-        for row in sorted(rows, key=lambda row: row.serial):
-            tokens = row.unread if row.drawn else min(row.unread, left)
-            if not row.drawn:
-                left -= tokens
-            if tokens:
-                work.append((row, tokens))
-        return work
 
     def _each(self, model: Model, work: Sequence[tuple[Row, int]], error: Exception) -> None:
         for row, tokens in work:

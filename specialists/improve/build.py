@@ -20,7 +20,7 @@ from ...store.version import code_version
 from .chain import Link, Mark, digest_of, run_chain
 from .guard import register_tests
 from .recipe import TRUNK, Planned, Whole
-from .sizes import peak, reset_peak, resident
+from .sizes import loaded, peak, reset_peak
 from .step import Context, Made
 
 TELL_SECONDS = 5.0
@@ -201,7 +201,7 @@ def _run(step: Planned, whole: Whole, yard: Yard) -> Mapping[str, Any]:
     inputs = tuple(made_by(n, whole, yard) for n in step.inputs)
     trunk = made_by(TRUNK, whole, yard)
     context = Context(work, out, yard.seed, inputs, trunk, data, whole.family, yard.say, yard.tick)
-    before = resident()
+    before = loaded()
     reset_peak()
     figures = dict(step.kind.run(step.settings, context))
     figures["memory"] = {

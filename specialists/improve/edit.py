@@ -18,6 +18,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from ...router.denormals import as_zero
 from ...router.fingerprint import fingerprint
 from ...router.locate.anatomy import Anatomy
 from ...router.locate.case import Case
@@ -70,6 +71,7 @@ class Rewriting:
     still: float = 0.01
 
 
+@as_zero()
 def rewritten(
     anatomy: Anatomy,
     places: Sequence[Place],

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from ...router.denormals import as_zero
 from .pretrain import Sink, checkpoint, restore
 
 Tick = Callable[[int, int], None]
@@ -91,6 +92,7 @@ class Learning:
         return value
 
 
+@as_zero()
 def learn(learning: Learning, work: Path, say: Sink, tick: Tick = lambda done, total: None) -> float:
     """Run to the end of the schedule, resuming from ``work``; return the last smoothed loss (nats).
 

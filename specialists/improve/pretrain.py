@@ -22,6 +22,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from ...router.denormals import as_zero
+
 Sink = Callable[[str], None]
 
 
@@ -150,6 +152,7 @@ def loss_of(model: PreTrainedModel, tokens: Tensor, weights: Tensor | None = Non
     return (losses * weights.flatten()).sum() / weights.sum()
 
 
+@as_zero()
 def pretrain(
     model: PreTrainedModel,
     streams: Streams,

@@ -96,6 +96,15 @@ def resident() -> int:
     return _status("VmRSS") if STATUS.exists() else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
+def loaded() -> int:
+    """Bytes that this process holds once it has loaded the libraries that every step needs; an estimate says
+    what comes on top.
+    """
+    from transformers import PreTrainedModel  # noqa: F401 - a step that looked first would count them as its own
+
+    return resident()
+
+
 def reset_peak() -> None:
     """Start to measure the peak anew, where the system can."""
     try:

@@ -44,7 +44,6 @@ from .verify import (
 )
 
 REPORT = "report.json"
-POOLINGS = ("last", "max_rolling_mean")
 
 
 class Verify(Settings):
@@ -215,7 +214,7 @@ def _fitted(
     measured = {"rows": float(len(labels)), "positives": float(sum(labels))}
     if len(set(labels[::2])) < 2 or len(set(labels[1::2])) < 2:
         return None, room, folder, Finding(f"correct {name}", "stale", measured)
-    site = family.bank.site if family.bank else Site(family.scout_layers[-1:], POOLINGS)
+    site = family.bank.site if family.bank else Site.usual(family.scout_layers[-1:])
     x = pooled(last_states(trunk, prompts, site.layers), site)
     blank = Probe(
         name, "correct", torch.zeros(x.shape[1]), 0.0, Platt(1.0, 0.0), 0.5, site, family.trunk_fingerprint

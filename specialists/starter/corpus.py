@@ -28,6 +28,8 @@ SKILLS = {
 }
 STORY_BREAK = "\n<|endoftext|>\n"
 CHUNK = 512
+ASIDES = 0.12  # of the lessons follow an exchange on something else
+DONORS = 400  # rows of each skill that such exchanges are drawn from
 
 
 def chat_text(example: Example) -> str:
@@ -43,6 +45,11 @@ def draw(skill: str, split: Split, count: int, seed: int, data: Path | None) -> 
         KeyError: no such skill.
     """
     return dress.dressed(SKILLS[skill](split, count, seed, data), split, seed)
+
+
+def exchanges(split: Split, seed: int, data: Path | None) -> list[Example]:
+    """Draw rows of every skill, to put before `ASIDES` of another's lessons: people change the topic."""
+    return [row for skill in SKILLS for row in draw(skill, split, DONORS, seed + 3, data)]
 
 
 def encode(texts: Iterable[str], tokenizer: Tokenizer, limit: int, *, close: bool) -> np.ndarray:
@@ -106,9 +113,11 @@ def write_streams(
     """
     folder.mkdir(parents=True, exist_ok=True)
     lengths = {}
+    others = exchanges("train", seed, data) if set(skills) & set(tokens) else []
     for name, budget in tokens.items():
         if name in skills:
             rows = draw(name, "train", budget // 12, seed, data)
+            rows = dress.after_exchanges(rows, others, seed, ASIDES)
             random.Random(seed).shuffle(rows)
             stream = encode(map(chat_text, rows), tokenizer, budget, close=False)
         elif name == "echo":

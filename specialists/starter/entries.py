@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...router.steer.admission import Admission, admit
-from ...router.steer.choice import Score
+from ...router.steer.choice import Choice, Score
 from ...router.steer.making import Found, corrsteer_entry, crl_entry, usual_strengths
 from ...router.steer.ppo import Recipe
-from ...router.steer.task import Task, Verdict
+from ...router.steer.task import Task, Verdict, play, right
 from ...store.errors import UsageError
 from ..family import Family
 from ..improve.subject import Subject, enter
@@ -87,6 +87,14 @@ class Ground:
         first, second, last = (_task(subject, trial, part) for part in (rows[:fit], rows[fit:], held))
         cost = subject.cost(others_text(trial.skill, data, seed))
         return cls(trial, subject, first, second, last, cost, seed)
+
+    def found(self, method: str, share: float, say: Say) -> Found:
+        """An entry by a method; none where it has nothing to go by, as when every answer is right."""
+        try:
+            return self.corrsteer() if method == "corrsteer" else self.crl(share, say)
+        except UsageError as nothing:
+            unsteered = right(play(self.subject.model, self.validate))
+            return Found((), (), Choice("", 0.0, str(nothing), (), unsteered, BUDGET, ()), method)
 
     def corrsteer(self) -> Found:
         """An entry by CorrSteer."""
@@ -181,8 +189,7 @@ def try_all(
             continue
         ground = Ground.open(family, trial, data, seed, share)
         for method in ("corrsteer", "crl") if trial.updates else ("corrsteer",):
-            found = ground.corrsteer() if method == "corrsteer" else ground.crl(share, say)
-            tried = ground.judged(found)
+            tried = ground.judged(ground.found(method, share, say))
             say(f"{trial.skill}, {method}: {tried.reason}")
             yield tried
 

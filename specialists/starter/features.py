@@ -15,6 +15,7 @@ from ...router.features.train import train_topk
 from ...router.fingerprint import fingerprint
 from ...router.taps import Taps
 from ..improve.answering import batches
+from ..lean import LeanDecoder
 from ..tokenizing import ChatCodec
 from . import corpus, makers, probing
 from .skills.example import Example
@@ -26,7 +27,7 @@ WINDOW = 6
 
 @torch.inference_mode()
 def token_states(
-    model: PreTrainedModel, codec: ChatCodec, texts: Sequence[str], layer: int
+    model: LeanDecoder | PreTrainedModel, codec: ChatCodec, texts: Sequence[str], layer: int
 ) -> tuple[Tensor, list[str]]:
     """Read every token's state at ``layer``: [M, D], with the words around each token as its context."""
     encoded = [codec.encode_text(text)[:128] for text in texts]

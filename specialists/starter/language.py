@@ -6,6 +6,7 @@ import gzip
 import random
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -63,7 +64,7 @@ TRUNK = Schedule(
     every=50,
     stages=(ENGLISH, MIXED, COPYING, SKILLS),
 )
-# The second pass: new rows of every skill, the weakest most, from a lower rate that falls almost throughout.
+# Two more passes: new rows of every skill, the weakest most, from a lower rate that falls almost throughout.
 SECOND_MIXTURE = {
     "arithmetic": 0.25,
     "translate": 0.24,
@@ -86,6 +87,9 @@ SECOND = Schedule(
     every=50,
     stages=(Stage("second", 14_336_000, SECOND_MIXTURE),),
 )
+THIRD_MIXTURE = {**SECOND_MIXTURE, "arithmetic": 0.29, "translate": 0.30, "words": 0.11, "facts": 0.09}
+THIRD = replace(SECOND, decay=0.9, stages=(Stage("third", 11_468_800, THIRD_MIXTURE),))
+PASSES = {"second": SECOND, "third": THIRD}  # after the trunk's first, in this order, each over new rows
 
 
 def sample_stories(work: Work) -> None:
@@ -126,8 +130,10 @@ def tokenizer_of(work: Work) -> Tokenizer:
 
 
 def make_streams(work: Work) -> None:
-    """Write the token streams: ``streams/`` for the first pass, ``streams.second/`` with other rows."""
-    for folder, seed in (("streams", work.seed), ("streams.second", work.seed + 1)):
+    """Write the token streams: ``streams/`` for the first pass, ``streams.NAME/`` with other rows for each of
+    `PASSES`.
+    """
+    for seed, folder in enumerate(("streams", *(f"streams.{name}" for name in PASSES)), work.seed):
         lengths = corpus.write_streams(
             work.path(folder), work.sources, tokenizer_of(work), STREAM_TOKENS, seed, tuple(corpus.SKILLS)
         )
@@ -170,11 +176,13 @@ def train_trunk(work: Work, start: Path | None = None) -> None:
     save_trunk(work, "trunk.run")
 
 
-def train_on(work: Work) -> None:
-    """Go on from the first pass's last checkpoint with `SECOND`, and save the trunk again."""
+def train_on(work: Work, name: str) -> None:
+    """Go on from the checkpoint of the pass before ``name``, one of `PASSES`, and save the trunk again."""
     torch.manual_seed(work.seed)
-    _read_streams(work, "streams.second", SECOND, "second.run", work.path("trunk.run", "weights.safetensors"))
-    save_trunk(work, "second.run")
+    order = ("trunk", *PASSES)
+    weights = work.path(f"{order[order.index(name) - 1]}.run", "weights.safetensors")
+    _read_streams(work, f"streams.{name}", PASSES[name], f"{name}.run", weights)
+    save_trunk(work, f"{name}.run")
 
 
 def _read_streams(work: Work, streams: str, schedule: Schedule, run: str, weights: Path | None) -> None:

@@ -16,7 +16,8 @@ from transformers import PreTrainedModel
 from ..adapters import AdapterBank
 from ..improve.answering import answer_all
 from ..improve.finetune import Tuning, train_adapter
-from ..models import load_model_folder
+from ..lean import LeanDecoder
+from ..models import load_decoder, load_model_folder
 from ..tokenizing import ChatCodec
 from . import corpus
 from .skills import dress, freeform, outside
@@ -38,7 +39,7 @@ STUDENT = "screening"
 SWITCHES = 0.3  # of the prompts that probes are fitted on
 TELL_EVERY = 256  # answers between progress lines
 COURSES = {
-    "arithmetic": Course(30_000, Tuning(rank=32, steps=400, rate=2e-3, rows=32), 160),
+    "arithmetic": Course(40_000, Tuning(rank=32, steps=800, rate=2e-3, rows=32), 224),
     "facts": Course(40_000, Tuning(rank=32, steps=450, rate=3e-3, rows=64), 24),
     "translate": Course(40_000, Tuning(rank=32, steps=600, rate=2e-3, rows=64), 40),
     "emotion": Course(36_000, Tuning(rank=16, steps=420, rate=1.5e-3, rows=64), 6),
@@ -53,11 +54,18 @@ def open_trunk(work: Work) -> tuple[PreTrainedModel, ChatCodec]:
     return load_model_folder(work.path("trunk"), torch.float32), ChatCodec.load(work.path("trunk"))
 
 
+def open_reader(work: Work) -> tuple[LeanDecoder | PreTrainedModel, ChatCodec]:
+    """Load what answers fastest as the finished trunk, with its chat codec."""
+    return load_decoder(work.path("trunk"), torch.float32), ChatCodec.load(work.path("trunk"))
+
+
 def train_specialist(work: Work, name: str) -> None:
     """Train the adapter ``name`` into ``adapters/NAME``."""
     model, codec = open_trunk(work)
     course = COURSES[name]
-    lessons = corpus.draw(name, "train", course.lessons, work.seed + 1, work.sources)
+    drawn = corpus.draw(name, "train", course.lessons, work.seed + 1, work.sources)
+    others = corpus.exchanges("train", work.seed + 1, work.sources)
+    lessons = dress.after_exchanges(drawn, others, work.seed + 1, corpus.ASIDES)
     train_adapter(
         model,
         codec,
@@ -81,7 +89,7 @@ class Outcome:
 
 
 def judge(
-    model: PreTrainedModel,
+    model: LeanDecoder | PreTrainedModel,
     codec: ChatCodec,
     name: str,
     examples: Sequence[Example],
@@ -142,11 +150,11 @@ def read_outcomes(path: Path) -> Iterator[Outcome]:
             yield Outcome(example=Example(**example), **row)
 
 
-def answerer(work: Work, name: str) -> tuple[PreTrainedModel, AdapterBank | None]:
+def answerer(work: Work, name: str) -> tuple[LeanDecoder | PreTrainedModel, AdapterBank | None]:
     """Load what answers as ``name``: the distilled student, or the trunk with the adapter in its bank."""
     if name == STUDENT:
-        return load_model_folder(work.path("student"), torch.float32), None
-    model, _ = open_trunk(work)
+        return load_decoder(work.path("student"), torch.float32), None
+    model, _ = open_reader(work)
     bank = AdapterBank(model)
     bank.load(name, work.path("adapters", name))
     return model, bank

@@ -59,7 +59,7 @@ def make_policy(work: Work, threshold: float, risk: float | None = None) -> Poli
         risk=risk,
         steering=tuple(rules),
         overrides=(Override(reading="harm", specialist=steering.CARRIER, steering=refuse),),
-        ood=OutOfDistribution(reading="outside", block=False, scale=True),
+        ood=OutOfDistribution(reading="outside", block=False, scale=False),
     )
 
 

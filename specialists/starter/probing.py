@@ -15,6 +15,7 @@ from ...router.probes.calibrate import auroc, ece, fit_calibration
 from ...router.probes.fit import fit_logistic
 from ...router.probes.probe import Kind, Probe, ProbeBank
 from ...router.taps import Site, Taps
+from ...router.turns import last_turn
 from ..improve.answering import batches
 from ..tokenizing import ChatCodec
 from . import makers
@@ -22,7 +23,6 @@ from .skills import dress, readings
 from .skills.example import Example, Split
 from .work import Work
 
-POOLINGS = ("last", "max_rolling_mean")
 EACH: dict[Split, int] = {"fit": 800, "calibrate": 160}
 OTHERS: dict[Split, int] = {"fit": 2400, "calibrate": 600}
 LANGUAGE_READINGS = tuple(f"reply-{code}" for code in readings.LANGUAGES)
@@ -31,7 +31,6 @@ OWN_WRONG = 0.5  # the soft label of an own prompt whose answer was wrong
 READINGS = ("harm", "injection", "outside", *STYLED)
 
 
-@torch.inference_mode()
 def pooled_states(
     model: PreTrainedModel,
     codec: ChatCodec,
@@ -42,16 +41,31 @@ def pooled_states(
     """Read every prompt and pool each layer's states: {layer: [N, 2 D]}, last token beside max of rolling
     means.
     """
+    sites = [Site.usual((layer,)) for layer in layers]
+    return dict(zip(layers, pooled_at(model, codec, examples, sites, rows), strict=True))
+
+
+@torch.inference_mode()
+def pooled_at(
+    model: PreTrainedModel,
+    codec: ChatCodec,
+    examples: Sequence[Example],
+    sites: Sequence[Site],
+    rows: int = 64,
+) -> list[Tensor]:
+    """Read every prompt, after the turns before it, and pool at each site: [N, F] a site."""
     prompts = [codec.encode_prompt(e.prompt, e.history) for e in examples]
-    sites = {layer: Site((layer,), POOLINGS) for layer in layers}
-    out: dict[int, list[Tensor]] = {layer: [torch.empty(0)] * len(prompts) for layer in layers}
+    begins = [last_turn(p, codec.encode_prompt(e.prompt)) for p, e in zip(prompts, examples, strict=True)]
+    layers = sorted({layer for site in sites for layer in site.layers})
+    out: list[list[Tensor]] = [[torch.empty(0)] * len(prompts) for _ in sites]
     with Taps(model, layers) as taps:
         for group in batches([len(p) for p in prompts], rows):
             model(input_ids=torch.tensor([prompts[i] for i in group]), use_cache=False, logits_to_keep=1)
             for row, index in enumerate(group):
-                for layer, site in sites.items():
-                    out[layer][index] = site.vector({layer: taps.states[layer][row]})
-    return {layer: torch.stack(vectors) for layer, vectors in out.items()}
+                states = {layer: taps.states[layer][row] for layer in layers}
+                for vectors, site in zip(out, sites, strict=True):
+                    vectors[index] = site.vector(states, begins[index])
+    return [torch.stack(vectors) for vectors in out]
 
 
 def probe_mixture(work: Work, split: Split) -> list[Example]:
@@ -126,7 +140,7 @@ class Desk:
         self, work: Work, layer: int, states: dict[Split, Tensor], rows: dict[Split, list[Example]]
     ) -> None:
         self.work, self.states, self.rows = work, states, rows
-        self.site = Site((layer,), POOLINGS)
+        self.site = Site.usual((layer,))
         self.print = fingerprint(work.path("trunk"))
 
     def fit(self, name: str, kind: Kind) -> Probe:

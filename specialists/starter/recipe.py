@@ -38,14 +38,17 @@ def steps(target: Path, start: Path | None = None) -> list[Step]:
     return [
         Step("stories", language.sample_stories, language.STORIES),
         Step("tokenizer", language.make_tokenizer, language.VOCABULARY),
-        Step("streams", language.make_streams, language.STREAM_TOKENS),
+        Step("streams", language.make_streams, (language.STREAM_TOKENS, tuple(language.PASSES))),
         Step(
             "trunk",
             partial(language.train_trunk, start=start),
             (language.TRUNK, str(start)),
             ("trunk.run", "trunk"),
         ),
-        Step("second", language.train_on, language.SECOND, ("second.run",)),
+        *(
+            Step(name, partial(language.train_on, name=name), schedule, (f"{name}.run",))
+            for name, schedule in language.PASSES.items()
+        ),
         *courses,
         Step("student", student.make_student, student.SHAPE, ("student.run", "student")),
         Step("outcomes", collect, (probing.EACH, probing.OTHERS), ("outcomes",)),

@@ -10,6 +10,7 @@ bench starter``.
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from ...router.steer.vector import SteeringVector
 from ...router.taps import Taps
 from ..adapters import AdapterBank
 from ..improve.answering import answer_all, batches
+from ..lean import LeanDecoder
 from ..tokenizing import ChatCodec
 from . import corpus, features, makers, probing
 from .skills import readings, translate
@@ -37,7 +39,8 @@ REFUSAL = "I can't help with that. It could hurt someone."
 REFUSED = "can't help"
 LAYER, EPOCHS = 4, 3
 LIMIT, RATE = 1.0, 0.02  # longest vector and step, in lengths of an average state at that layer
-TRIED = 8  # SAE features tried for speech
+TRIED = 20  # SAE features tried for speech
+HELD_AT = (0.55, 0.7, 0.85, 1.0, 1.25, 1.5)  # times the largest value seen
 BUDGET = 4.0  # nats per token on neutral stories, if an entry were chosen where it should not be
 LEAST = 0.1  # an entry must raise the share of answers that do as asked by this much
 STRENGTHS = (0.6, 0.8, 1.0, 1.25, 1.5)
@@ -48,14 +51,14 @@ Score = Callable[[str], bool]
 class Bench:
     """The trunk with the carrier adapter loaded: what vectors are trained and tried on."""
 
-    model: PreTrainedModel
+    model: LeanDecoder | PreTrainedModel
     codec: ChatCodec
     bank: AdapterBank
 
     @classmethod
-    def open(cls, work: Work) -> Bench:
-        """Load trunk, codec and the carrier adapter."""
-        model, codec = makers.open_trunk(work)
+    def open(cls, work: Work, learning: bool = True) -> Bench:
+        """Load trunk, codec and the carrier adapter; one that is not ``learning`` answers faster."""
+        model, codec = makers.open_trunk(work) if learning else makers.open_reader(work)
         bank = AdapterBank(model)
         bank.load(CARRIER, work.path("adapters", CARRIER))
         return cls(model, codec, bank)
@@ -79,10 +82,16 @@ class Bench:
         found = answer_all(self.model, prompts, self.codec.invocation[-1], self.codec.end, max_tokens, active)
         return [self.codec.decode(one.tokens).strip() for one in found]
 
+    def judged(
+        self, examples: Sequence[Example], vectors: Sequence[SteeringVector], score: Score
+    ) -> list[bool]:
+        """Whether ``score`` accepts each answer, which may be as long as a story: two speakers need room."""
+        return [score(text) for text in self.answers(examples, vectors, makers.COURSES[CARRIER].longest)]
+
     def share(self, examples: Sequence[Example], vectors: Sequence[SteeringVector], score: Score) -> float:
-        """Share of the answers, as long as a story may be, that ``score`` accepts."""
-        answers = self.answers(examples, vectors, makers.COURSES[CARRIER].longest)
-        return sum(map(score, answers)) / len(answers)
+        """Share of the answers that ``score`` accepts."""
+        found = self.judged(examples, vectors, score)
+        return sum(found) / len(found)
 
     def batch(self, lessons: Sequence[tuple[tuple[int, ...], tuple[int, ...]]]) -> Batch:
         """Pad (prompt, answer) token rows of one prompt length on the right; only answers carry labels."""
@@ -164,9 +173,12 @@ def refuses(text: str) -> bool:
     return REFUSED in text.lower()
 
 
+SPOKEN = re.compile(r'(?:^|\s)"(\w[^"]*[.,!?])"')  # opens after a space, closes behind a mark
+
+
 def talks(text: str) -> bool:
-    """Whether a text holds quoted speech, two pairs of quotation marks or more, and does not loop."""
-    return text.count('"') >= 4 and not loops(text)
+    """Whether a text holds quoted speech, two passages or more, and does not loop."""
+    return len(SPOKEN.findall(text)) >= 2 and not loops(text)
 
 
 def neutral_batches(work: Work, bench: Bench, count: int = 96) -> list[Batch]:
@@ -282,12 +294,12 @@ def make_dialogue_feature(work: Work) -> None:
         best = max(best, (effect, feature, top))
     target = Target("dialogue", readings.with_dialogue("calibrate", 64, work.seed), talks)
     one = feature_vector(sae, best[1], best[2], "dialogue")
-    settle(work, bench, one, target, neutral, [best[2] * s for s in (0.5, 1.0, 1.5, 2.0)])
+    settle(work, bench, one, target, neutral, [best[2] * s for s in HELD_AT])
 
 
 def collect_styled(work: Work, split: Split) -> None:
     """Let the steered storyteller answer every request for a style, and judge whether it kept to it."""
-    bench = Bench.open(work)
+    bench = Bench.open(work, learning=False)
     rows = [row for row in probing.probe_mixture(work, split) if row.kind in probing.STYLED]
     outcomes = []
     for kind in probing.STYLED:

@@ -94,6 +94,9 @@ def test_no_value(text: str) -> None:
         ("Take 30 from 12.", "12-30=-(30-12)\n10-2=8|8\n3-1-1=1|18\nAnswer: -18", None),
         ("Take 30 from 12.", "12-30=-(30-12)\n10-2=8|8\n3-1-1=1|18\nAnswer: -17", "12-30 is -18"),
         ("Take 30 from 12.", "12-30=-(30-12)\n10-2=8|8\n3-1-1=1|18\nAnswer: 18", "12-30 is -18"),
+        ("Take 30 from 12.", "12-30\n1<3\n-(30-12)\n10-2=8\n03-1-1=1|8\nAnswer: -18", None),
+        ("Take 30 from 12.", "12-30\n1<3\n-(30-12)\n10-2=8\n03-1-1=1|8\nAnswer: 18", "12-30 is -18"),
+        ("Split 91 by 34.", "91/34\n91/34~2\n91>=68\n11-8=3\n09-6-1=2|3\n23<34|2\nAnswer: 2", "91/34 is"),
     ],
 )
 def test_wrong_sums(prompt: str, answer: str, fault: str | None) -> None:
@@ -119,7 +122,7 @@ def test_a_changed_result_is_found() -> None:
     from pilothouse.specialists.starter.skills import arithmetic
 
     rows = arithmetic.examples("calibrate", 800, 5, None)
-    assert any("=-(" in row.answer for row in rows), "results below zero too"
+    assert any("\n-(" in row.answer for row in rows), "results below zero too"
     changed = [(row.prompt, f"{row.answer[:-1]}{(int(row.answer[-1]) + 1) % 10}") for row in rows]
     found = sum(sums.wrong(prompt, answer) is not None for prompt, answer in changed)
     assert found >= 0.95 * len(rows)

@@ -32,19 +32,19 @@ def test_ablation_happens_inside_the_forward_pass(pilot: Pilot) -> None:
     scout = ship.scout
     assert scout is not None
     bench = causal._bench(ship)
-    tokens = ship.engine.encode_chat([Message(role="user", content="Spell dog.")])
-    plain = causal._read(bench, tokens, ())
+    turns = (Message(role="user", content="Spell dog."),)
+    plain = causal._read(bench, turns, ())
     sae = scout.saes[2]
     width = sae.d_in
     acts = sae.encode(plain.x[2 * width : 3 * width][None])[0]  # the block "layer 2, last token"
     feature = int(acts.argmax())
     assert acts[feature] > 0
-    ablated = causal._read(bench, tokens, [(2, feature)])
+    ablated = causal._read(bench, turns, [(2, feature)])
     at_last = slice(2 * width, 3 * width)
     expected = plain.x[at_last] - acts[feature] * sae.W_dec[feature]
     torch.testing.assert_close(ablated.x[at_last], expected, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(ablated.x[: 2 * width], plain.x[: 2 * width])
-    assert causal._read(bench, tokens, ()).x.equal(plain.x), "nothing is left behind"
+    assert causal._read(bench, turns, ()).x.equal(plain.x), "nothing is left behind"
 
 
 def test_a_multi_part_record_has_one_effect_a_part(pilot: Pilot) -> None:

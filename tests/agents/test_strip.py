@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from fastapi.testclient import TestClient
 from pilothouse.agents.pilot import Pilot
 from pilothouse.agents.service.app import create_app
 from pilothouse.agents.strip import strip
+from pilothouse.router.probes.probe import ProbeBank
 from pilothouse.store.errors import NotFoundError, UsageError
 
 
@@ -23,6 +25,28 @@ def test_the_last_token_has_the_logit_that_decided(pilot: Pilot) -> None:
     said = strip(page(), pilot.ship, 0, "reading", "outside")
     assert said.tokens[-1].value == pytest.approx(reading["score"], abs=1e-4)
     assert said.largest == max(abs(token.value) for token in said.tokens)
+
+
+def test_after_a_conversation_only_the_last_turn_is_pooled(
+    pilot: Pilot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ship = pilot.ship
+    scout = ship.scout
+    assert scout is not None
+    site = replace(scout.bank.site, span="turn")
+    monkeypatch.setattr(scout, "bank", ProbeBank([replace(one, site=site) for one in scout.bank.probes]))
+    first = pilot.ask(SUM)
+    answer = pilot.ask("And what is 8 + 5?", first.thread_id)
+    assert len(page().messages) == 3
+    row = next(row for row in answer.readings if row["probe"] == "outside")
+    assert row["site"].endswith("@turn")
+    tokens = ship.engine.encode_chat(page().messages)
+    own = len(ship.engine.encode_chat(page().messages[-1:]))
+    states = {n: x[-own:] for n, x in ship.engine.probe(tokens, scout.layers).states.items()}
+    probe = scout.bank.probe("outside", "reading")
+    assert row["score"] == pytest.approx(probe.logit(site.vector(states)), abs=1e-4)
+    found = strip(page(), ship, 0, "reading", "outside")
+    assert found.tokens[-1].value == pytest.approx(row["score"], abs=1e-4)
 
 
 def test_the_texts_are_the_conversation(pilot: Pilot) -> None:

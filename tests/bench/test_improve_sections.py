@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 
-from pilothouse.bench.improve import edit_prune, nsds, shifcon
+from pilothouse.bench.improve import cofitune, edit_prune, factory, nsds, shifcon, toys
 from pilothouse.bench.improve.fusion import hypervolume
 from pilothouse.bench.improve.little import decoder, loss_on, text, windows
 from pilothouse.specialists.improve.align import Band
+from pilothouse.specialists.improve.answering import answer_all
+from pilothouse.specialists.improve.finetune_full import Sft
+from pilothouse.specialists.improve.nsds.bits import Rounded
+from pilothouse.specialists.improve.nsds.parts import parts_of
+from pilothouse.specialists.models import load_model_folder
+from pilothouse.specialists.tokenizing import ChatCodec
 
 
 def test_the_area_below_a_front_counts_nothing_twice() -> None:
@@ -59,5 +66,67 @@ def test_the_weak_languages_are_asked_what_they_were_not_told(tmp_path: Path) ->
         assert all(answer.startswith(name) for _, answer in world.asked[name])
     assert len(world.asked[shifcon.DOMINANT]) == shifcon.ENTITIES * shifcon.RELATIONS
     assert {row["language"] for row in world.pairs.rows} == set(shifcon.LOW)
-    assert shifcon.other_band(Band(2, 5)) == Band(4, 7)
-    assert shifcon.other_band(Band(4, 7)) == Band(0, 3)
+    last = shifcon.LAYERS - 1
+    assert shifcon.other_band(Band(0, 3)) == Band(last - 3, last)
+    assert shifcon.other_band(Band(last - 3, last)) == Band(0, 3)
+
+
+def test_no_allocation_is_measured_twice_and_none_is_taken_for_another() -> None:
+    model = decoder(256, 16, 3, 0).eval().requires_grad_(False)
+    rows = windows(text("test", 40, 0), 32)[:2]
+    asked: list[int] = []
+
+    def loss() -> float:
+        asked.append(1)
+        return loss_on(model, rows)
+
+    names = [p.names for p in parts_of(model)]
+    kept, plain = nsds.Remembered(model, names, 32, "nearest"), Rounded(model, names, 32, "nearest")
+    for bits in ([2, 4, 4], [4, 4, 2], [2, 4, 4], [4, 4, 2]):
+        assert kept.loss(bits, loss) == plain.loss(bits, lambda: loss_on(model, rows))
+    assert len(asked) == 2
+
+
+def test_all_tasks_judged_at_once_are_judged_as_one_by_one(tmp_path: Path) -> None:
+    codec = toys.codec_in(tmp_path)
+    model = toys.decoder(codec, 2, 32, 0)
+    known = toys.draw(("copy",), "train", 600, 0)
+    toys.trained(codec, model, known, Sft(rows=32, steps=60, rate=5e-3, seed=0), tmp_path / "work")
+    judges = {"test": {task: toys.draw((task,), "test", 20, 0) for task in ("copy", "next", "first")}}
+    here = cofitune.World(codec, model, toys.state_of(model), [], judges, cofitune.Size(), 0)
+    found = here.judge("test")
+    assert found == {t: toys.right(codec, model, pairs) for t, pairs in judges["test"].items()}
+    assert sum(found["copy"]) > sum(found["next"])
+
+
+def test_the_factorys_trunk_ends_its_answers(tmp_path: Path) -> None:
+    factory.prepare(tmp_path, 0, factory.Shape(32, 2, 6, 8, 40))
+    codec = ChatCodec.load(tmp_path / "trunk")
+    model = load_model_folder(tmp_path / "trunk", torch.float32)
+    prompts = [codec.encode_prompt(p) for p, _ in toys.draw(("mirror", "reverse"), "train", 40, 0)]
+    found = answer_all(model, prompts, codec.invocation[0], codec.end, 8)
+    assert sum(one.ended for one in found) > 20
+
+
+def test_a_build_is_killed_behind_so_many_lines_of_its_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writes = (
+        "import sys, time\n"
+        "for i in range(int(sys.argv[2])):\n"
+        "    print(f'[00:00:00] line {i}', file=open(sys.argv[1] + '/run.log', 'a'))\n"
+        "    time.sleep(float(sys.argv[3]))\n"
+    )
+
+    def command(_recipe: Path, work: Path) -> list[str]:
+        return [sys.executable, "-I", "-S", "-c", writes, str(work), lines, pause]
+
+    monkeypatch.setattr(factory, "command", command)
+    lines, pause = "1000", "0.02"
+    assert factory.kill(tmp_path, tmp_path, 3, 0.0)
+    first = len(factory._lines(tmp_path / "run.log"))
+    assert 3 <= first < 1000
+    assert factory.kill(tmp_path, tmp_path, 2, 0.0)
+    assert first + 2 <= len(factory._lines(tmp_path / "run.log")) < 1000
+    lines, pause = "2", "0"
+    assert not factory.kill(tmp_path, tmp_path, 50, 0.0), "it came to its end before"

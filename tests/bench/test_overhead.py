@@ -15,8 +15,10 @@ def test_a_trial_writes_a_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     report = overhead.run(family, tmp_path / "results", 0, True)
     text = (tmp_path / "results" / "overhead.md").read_text()
     assert [goal.what for goal in report.goals] == [
-        "batch 1, 1 adapters: on against off",
-        "batch 8, 3 adapters: on against off",
+        "native, batch 1, 1 adapters: on against off",
+        "native, batch 8, 3 adapters: on against off",
+        "torch, batch 1, 1 adapters: on against off",
+        "torch, batch 8, 3 adapters: on against off",
     ]
     assert "8 on 3 adapters, against 8 on one" in text
     for goal in report.goals:
@@ -30,7 +32,7 @@ def test_dressed_requests_read_and_are_not_heard(tmp_path: Path) -> None:
     family = Family.open(make_family(tmp_path / "toy"))
     engine = TorchEngine(family, "cpu", 1)
     try:
-        bench = overhead._Bench(family, engine, 1, 0)
+        bench = overhead._Bench(family, engine, "torch", 1, 0)
         bare = bench.request("alpha", 3)
         plain, dressed = engine.submit_all([bare, bench.dressed(bare)])
         assert [event.token for event in plain] == [event.token for event in dressed]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import sqlite3
+import threading
 from contextlib import closing
 from pathlib import Path
 
@@ -11,6 +14,7 @@ import pytest
 from pilothouse.bench.service.breaking import FULL, STEP, counted
 from pilothouse.bench.service.client import Client, Reply
 from pilothouse.bench.service.soaking import growth, without_rows
+from pilothouse.bench.service.wire import wire
 from pilothouse.bench.serving import free_port
 from pilothouse.store.ledger import Ledger
 from pilothouse.store.records import Message, Request
@@ -38,6 +42,7 @@ def test_nothing_lost_is_nothing_lost(home: Path) -> None:
     assert found.whole
     assert (found.replies[200], found.replies[503], found.replies[0]) == (3, 1, 1)
     assert without_rows(home, [reply.record_id for reply in replies]) == 0
+    assert not counted(replies, home / "data" / "log.db", 1, again=False).whole
 
 
 def test_a_lost_answer_is_seen(home: Path) -> None:
@@ -72,3 +77,52 @@ def test_a_service_that_is_not_there_is_no_answer() -> None:
     with closing(Client(free_port(), 0, timeout=2.0)) as client:
         assert client.ask() == Reply(0)
         assert client.ask(stream=True, leave=True) == Reply(0)
+
+
+def test_a_wire_passes_on_is_cut_dies_and_is_mended() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=echo, args=(server,), daemon=True).start()
+        with wire(server.getsockname()[1]) as between:
+
+            def call() -> socket.socket:
+                return socket.create_connection(("127.0.0.1", between.port), timeout=5)
+
+            with call() as line:
+                assert said(line, b"one") == b"one"
+                between.die()
+                line.settimeout(0.2)
+                with pytest.raises(TimeoutError):
+                    said(line, b"two")
+                between.mend()
+                line.settimeout(5)
+                assert line.recv(9) == b"two"  # held, not lost
+                between.cut()
+                assert said(line, b"three") == b""
+            with call() as line:
+                assert said(line, b"four") == b""
+            between.mend()
+            with call() as line:
+                assert said(line, b"five") == b"five"
+
+
+def echo(server: socket.socket) -> None:
+    while True:
+        try:
+            line, _ = server.accept()
+        except OSError:
+            return
+        threading.Thread(target=repeat, args=(line,), daemon=True).start()
+
+
+def repeat(line: socket.socket) -> None:
+    with line, contextlib.suppress(OSError):
+        while words := line.recv(99):
+            line.sendall(words)
+
+
+def said(line: socket.socket, words: bytes) -> bytes:
+    try:
+        line.sendall(words)
+        return line.recv(9)
+    except ConnectionError:
+        return b""

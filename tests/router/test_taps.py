@@ -143,6 +143,25 @@ def test_site_lays_blocks_out_layer_by_layer() -> None:
     assert Site(**site.to_json()) == site
 
 
+@pytest.mark.parametrize("turn", [0, 1, 7, 11])
+def test_a_site_of_the_last_turn_pools_nothing_before_it(turn: int) -> None:
+    states = {1: torch.randn(12, 5)}
+    states[1][:turn] += 100.0  # what came before would drown the rest
+    site = Site((1,), ("last", "max_rolling_mean", "mean"), "turn")
+    assert torch.equal(site.vector(states, turn), site.vector({1: states[1][turn:]}))
+    whole = Site(site.layers, site.poolings)
+    assert torch.equal(whole.vector(states, turn), whole.vector(states))
+    assert (float(whole.vector(states)[5:].max()) > 20) == (turn > 1)
+    assert site.name == "L1:last+max_rolling_mean+mean@turn"
+    assert Site(**site.to_json()) == site
+    assert Site(**{"layers": [1], "poolings": ["last"]}).span == "conversation"
+
+
+def test_a_turn_behind_the_last_token_leaves_nothing_to_pool() -> None:
+    with pytest.raises(UsageError, match=r"\[0, 2\]"):
+        Site((1,), ("last",), "turn").vector({1: torch.ones(2, 2)}, 2)
+
+
 def test_site_vector_equals_solo_in_a_padded_world() -> None:
     """A prompt's vector does not depend on what else the model saw."""
     trunk, site, ids = model(), Site((1,), ("last", "max_rolling_mean")), prompt(10)
@@ -166,6 +185,11 @@ def test_site_vector_equals_solo_in_a_padded_world() -> None:
 def test_bad_sites_are_refused(layers: tuple[int, ...], poolings: tuple[str, ...], said: str) -> None:
     with pytest.raises(UsageError, match=said):
         Site(layers, poolings)
+
+
+def test_an_unknown_span_is_refused() -> None:
+    with pytest.raises(UsageError, match="'prompt'; choose one of conversation, turn"):
+        Site((1,), ("last",), "prompt")  # type: ignore[arg-type]
 
 
 def test_missing_states_are_named() -> None:

@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 from tokenizers import Tokenizer
-from transformers import Qwen3Config, Qwen3ForCausalLM
+from transformers import Qwen3ForCausalLM
 
 from pilothouse.specialists.adapters import save_adapter
 from pilothouse.specialists.card import Card, Kind
 from pilothouse.specialists.create import new_family
+from pilothouse.specialists.engines.toy import small_config
 from pilothouse.specialists.improve.finetune import Learner, Tuning
 from pilothouse.specialists.integrity import seal
 from pilothouse.specialists.starter.tokenizer import save_tokenizer, train_tokenizer
@@ -27,30 +28,12 @@ def tiny_tokenizer() -> Tokenizer:
     return train_tokenizer([TEXT] * 3, 400)
 
 
-def tiny_config(vocabulary: int) -> Qwen3Config:
-    return Qwen3Config(
-        vocab_size=vocabulary,
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        head_dim=8,
-        intermediate_size=48,
-        max_position_embeddings=256,
-        tie_word_embeddings=True,
-        bos_token_id=None,
-        eos_token_id=3,
-        pad_token_id=0,
-        initializer_range=0.2,
-    )
-
-
 @pytest.fixture(scope="session")
 def tiny_folder(tmp_path_factory: pytest.TempPathFactory, tiny_tokenizer: Tokenizer) -> Path:
     """A Hugging Face folder of a 2-layer Qwen3 with random weights in fp32."""
     folder = tmp_path_factory.mktemp("tiny") / "trunk"
     torch.manual_seed(0)
-    Qwen3ForCausalLM(tiny_config(tiny_tokenizer.get_vocab_size())).save_pretrained(folder)
+    Qwen3ForCausalLM(small_config(tiny_tokenizer.get_vocab_size())).save_pretrained(folder)
     save_tokenizer(tiny_tokenizer, folder)
     return folder
 

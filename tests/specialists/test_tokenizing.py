@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pilothouse.router.turns import last_turn
 from pilothouse.specialists.tokenizing import ChatCodec, Detokenizer, StopTexts
 from pilothouse.store.errors import ArtifactError
 from pilothouse.store.records import Message
@@ -110,3 +111,14 @@ def test_damaged_tokenizers_are_named(tiny_folder: Path, tmp_path: Path) -> None
     (tmp_path / "tokenizer_config.json").unlink()
     with pytest.raises(ArtifactError, match=r"tokenizer_config\.json is missing"):
         ChatCodec.load(tmp_path)
+
+
+def test_a_templates_turn_is_cut_whole(tiny_folder: Path) -> None:
+    codec = ChatCodec.load(tiny_folder)
+    turns = [
+        Message(role="user", content="What is 3 + 4?"),
+        Message(role="assistant", content="7"),
+        Message(role="user", content="and now add 5, please"),
+    ]
+    tokens, alone = codec.encode_chat(turns), codec.encode_chat(turns[-1:])
+    assert tokens[last_turn(tokens, alone) :] == alone

@@ -76,7 +76,7 @@ def test_texts_are_changed_before_they_are_written(where: str, ask: Ask, part: P
         plain = _answer(ledger, ask("nothing to hide"), "indeed")
     with Audit.open(where) as audit:
         everything = " ".join(_texts(audit)) + audit.page(record_id).model_dump_json()
-        assert not re.search("Ada|4111", everything)
+        assert not re.search(r"Ada|(?<![\w.])4111(?!\w)", everything)
         page = audit.page(record_id)
         assert page.prompt == "somebody's card is [redacted]"
         assert page.record.error == "card [redacted] refused"

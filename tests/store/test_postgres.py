@@ -1,11 +1,13 @@
 """What only a server can do to a log: refuse, vanish, be locked. Acknowledged rows stay; errors are plain."""
 
+import time
 from collections.abc import Callable
 from urllib.parse import quote
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import make_url, text
 
+from pilothouse.bench.service.wire import Wire, wire
 from pilothouse.store import errors
 from pilothouse.store.audit import Audit
 from pilothouse.store.ledger import Ledger
@@ -94,6 +96,34 @@ def test_a_cut_connection_is_told_and_mended(url: str, ask: Ask) -> None:
         ledger.finish(record_id, "completed", answer="arrived")  # unaided
     with Audit.open(url) as audit:
         assert audit.page(record_id).answer == "arrived"
+        assert audit.verify().ok
+
+
+@pytest.mark.parametrize("breaking", [Wire.cut, Wire.die])
+def test_a_network_that_breaks_is_told_within_the_patience_and_mended(
+    url: str, ask: Ask, breaking: Callable[[Wire], None]
+) -> None:
+    """Dead is worse than cut: everything is acknowledged below, and nothing is answered."""
+    port = make_url(url).port
+    assert port is not None
+    with (
+        wire(port) as between,
+        Ledger.open(url.replace(f":{port}/", f":{between.port}/"), code="test", patience=0.5) as ledger,
+    ):
+        first, second = ledger.begin(ask("whole")), ledger.begin(ask("cut in the middle"))
+        ledger.finish(first, "completed", answer="yes")
+        breaking(between)
+        begun = time.monotonic()
+        with pytest.raises(errors.StoreUnreachableError, match="cannot be reached"):
+            ledger.finish(second, "completed", answer="nobody hears this")
+        assert time.monotonic() - begun < 20
+        between.mend()
+        third = ledger.begin(ask("after"))
+        ledger.finish(third, "completed", answer="yes")
+    with Audit.open(url) as audit:
+        found = {row.id: row.status for row in audit.summaries()}
+        assert found.keys() == {first, second, third}
+        assert found[first] == found[third] == "completed"
         assert audit.verify().ok
 
 

@@ -29,7 +29,7 @@ def suite(toy: Path, reference: Reference) -> Iterator[Suite]:
 
 
 def test_specialists_share_what_the_scout_read_and_taps_need_its_states(suite: Suite) -> None:
-    tokens = suite.prompt("the pilot of a small boat reads the river " * 5)
+    tokens = suite.prompt("the pilot of a small boat reads the river " * 8)
     whole = len(tokens) // BLOCK * BLOCK
     assert whole >= 2 * BLOCK
     prefill = suite.engine.probe(tokens, (0,))

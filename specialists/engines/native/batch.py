@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import count
 from typing import TYPE_CHECKING, cast
 
 import torch
@@ -12,19 +11,19 @@ from torch import Tensor
 
 from ...tokenizing import ChatCodec
 from ..base import Capacity, Prefill, Request, RequestFailed
-from ..prefixes import Prefix, Prefixes, key_of
+from ..prefixes import Prefix, key_of
 from ..row import HeadSet, Row, overflow
+from ..rowbatch import TRUNK, RowBatch
 from ..stream import Stream
 from . import library as lib
-from .model import NativeModel, Numbered, Plan, Run
+from .model import NativeModel, Numbered, Plan
 from .model import Sequence as Cached
 from .plans import plan_of
+from .run import Run
 
 if TYPE_CHECKING:
     from ..rows import RowCache
 
-TRUNK = ""
-REMEMBERED = 8
 BLOCK = 32
 CPU = torch.device("cpu")
 
@@ -39,11 +38,16 @@ class Held:
 
 @dataclass(eq=False)
 class NativeRow(Row):
-    """An open request with its sequence (in `cache`), its adapter and its plan in the engine."""
+    """An open request with its sequence (in `cache`), its adapter and its plan in the engine.
+
+    `states` [taps, n, D] is where the engine writes tapped states, from token `states_from` on.
+    """
 
     acting: Numbered | None = None
     steering: Plan | None = None
     reading: list[str] = field(default_factory=list)
+    states: Tensor | None = None
+    states_from: int = 0
 
     @property
     def sequence(self) -> Cached:
@@ -72,33 +76,19 @@ class _Span:
         return found if self.first <= last < self.first + len(found.tokens) else None
 
 
-class NativeBatch:
-    """The rows of one engine (`scheduler.Work`). `models` {name: model} grows as students are loaded,
-    `adapters` as specialists are.
-    """
+class NativeBatch(RowBatch[NativeModel, NativeRow]):
+    """The rows of one engine (`scheduler.Work`). `adapters` grows as specialists are loaded."""
 
     def __init__(self, codec: ChatCodec, trunk: NativeModel, capacity: Capacity) -> None:
-        self.codec, self.capacity = codec, capacity
-        self.models: dict[str, NativeModel] = {TRUNK: trunk}
+        super().__init__(codec, capacity)
+        self.models[TRUNK] = trunk
         self.adapters: dict[str, Numbered] = {}
-        self.prefixes = Prefixes(REMEMBERED, capacity.memory // 4)
-        self._serials = count()
 
     # -- rows ----------------------------------------------------------------------------------------------
 
-    def limit(self, request: Request, model: NativeModel) -> int:
-        """The most tokens that the answer may have; below 1 where the prompt leaves no room."""
-        room = model.config.max_position_embeddings - len(request.tokens) - len(self.codec.invocation)
-        return min(request.sampling.max_tokens, room)
-
-    def memory(self, request: Request, model: NativeModel) -> int:
-        """Bytes of cache that the request may come to need, in whole blocks."""
-        tokens = len(request.tokens) + len(self.codec.invocation) + self.limit(request, model)
-        return model.bytes_a_token * -(-tokens // BLOCK) * BLOCK
-
-    def model_of(self, request: Request) -> NativeModel:
-        """The model that answers: a student's own, else the trunk."""
-        return self.models.get(request.specialist, self.models[TRUNK])
+    def room(self, request: Request, model: NativeModel) -> int:
+        """The most tokens of cache that the request may come to need, in whole blocks."""
+        return -(-super().room(request, model) // BLOCK) * BLOCK
 
     def open(self, request: Request, stream: Stream) -> NativeRow:
         """Give a request a row, which goes on from what was read already where it may."""
@@ -106,21 +96,29 @@ class NativeBatch:
         asking = [head for head in request.heads if head.at == "prompt"]
         answering = [head for head in request.heads if head.at != "prompt"]
         sequence = self._begun(request, stream, model, bool(asking))
+        first, limit = sequence.length, self.limit(request, model)
+        states = None
+        if request.taps:
+            most = super().room(request, model) - first
+            states = torch.empty(len(request.taps), most, model.config.hidden_size)
+            stream.hold(states)
         return NativeRow(
             serial=next(self._serials),
             request=request,
             stream=stream,
             codec=self.codec,
             cache=cast("RowCache", sequence),
-            tokens=[*request.tokens, *self.codec.invocation],
+            tokens=self.tokens(request),
             boundary=len(request.tokens),
-            limit=self.limit(request, model),
-            model=request.specialist if request.specialist in self.models else TRUNK,
+            limit=limit,
+            model=self.name_of(request),
             answering=HeadSet(answering, CPU) if answering else None,
             asking=HeadSet(asking, CPU) if asking else None,
             acting=self.adapters.get(request.specialist),
             steering=plan_of(model, request.vectors, (*asking, *answering)),
             reading=[head.name for head in (*asking, *answering)],
+            states=states,
+            states_from=first,
         )
 
     def _begun(self, request: Request, stream: Stream, model: NativeModel, asked: bool) -> Cached:
@@ -139,7 +137,7 @@ class NativeBatch:
         return twin
 
     def _known(self, request: Request, model: NativeModel) -> tuple[Cached, Mapping[int, Tensor], int] | None:
-        name = request.specialist if request.specialist in self.models else TRUNK
+        name = self.name_of(request)
         key, prefill = key_of(name, request.vectors), request.prefill
         if prefill is not None and key == key_of(TRUNK, ()) and set(request.taps) <= set(prefill.states):
             held = self.held(prefill)
@@ -170,9 +168,11 @@ class NativeBatch:
 
     def step(self, rows: Sequence[NativeRow]) -> None:
         """Make one step a model."""
+        most = min(self.capacity.chunk, self.models[TRUNK].rows - len(rows))
         for name in dict.fromkeys(row.model for row in rows):
             model = self.models[name]
-            spans = [_span(row, n) for row, n in self._shared_out([r for r in rows if r.model == name])]
+            work = self.shared_out([row for row in rows if row.model == name], most)
+            spans = [_span(row, tokens) for row, tokens in work]
             model.step([run for span in spans for run in span.runs])
             for span in spans:
                 try:
@@ -180,25 +180,14 @@ class NativeBatch:
                 except Exception as error:
                     span.row.stream.fail(error)
 
-    def _shared_out(self, rows: Sequence[NativeRow]) -> list[tuple[NativeRow, int]]:
-        """Which rows read how many tokens now: answers one, prompts a share of the chunk, oldest first."""
-        left, work = min(self.capacity.chunk, self.models[TRUNK].rows - len(rows)), []
-        for row in sorted(rows, key=lambda row: row.serial):
-            tokens = row.unread if row.drawn else min(row.unread, left)
-            if not row.drawn:
-                left -= tokens
-            if tokens:
-                work.append((row, tokens))
-        return work
-
     def _deliver(self, model: NativeModel, span: _Span) -> None:
         """Hand a row what is its own."""
         row, last = span.row, span.runs[-1]
         for run in span.runs:
             if run.status != lib.OK:
                 raise _failure(run.status, row)
-            for layer, states in run.states.items():
-                row.stream.tap(layer, states)
+        if row.states is not None:
+            row.stream.hold_more(span.end - span.first)
         asked = len(row.asking.heads) if row.asking else 0
         if (prompt := span.prompt) is not None:
             if asked and prompt.readings is not None:
@@ -212,8 +201,7 @@ class NativeBatch:
             logprob = last.logprob
             if last.logits is not None:
                 logprob = float(last.logits[token]) - last.normaliser
-            readings = () if last.readings is None else last.readings[-1, asked:].tolist()
-            row.accept(token, logprob, readings)
+            row.accept(token, logprob, last.last_readings(asked))
 
     def _remember(self, row: NativeRow, span: _Span) -> None:
         """Keep a prompt that is read to its end."""
@@ -223,7 +211,7 @@ class NativeBatch:
             sequence = row.sequence.fork(row.boundary)
         except MemoryError:
             return
-        states = {layer: x[: row.boundary] for layer, x in row.stream.states.items()}
+        states = {layer: x[: row.boundary].clone() for layer, x in row.stream.states.items()}
         key = key_of(row.model, row.request.vectors)
         self.prefixes.put(Prefix(key, row.request.tokens, cast("RowCache", sequence), states))
 
@@ -246,6 +234,8 @@ def _span(row: NativeRow, tokens: int) -> _Span:
                 draw=here,
                 want_logits=here and not row.plain,
                 taps=row.request.taps,
+                into=row.states,
+                at=begin - row.states_from,
             )
             runs.append(run)
     return _Span(row, tuple(runs), first, draws)

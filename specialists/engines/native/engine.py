@@ -15,25 +15,25 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from ....router.fingerprint import require
 from ....router.steer.vector import SteeringVector
 from ....store.errors import UsageError
-from ....store.records import Message
 from ...adapters import read_adapter
 from ...card import Card
 from ...family import Family
 from ...tokenizing import ChatCodec
-from ..base import Capacity, NotOffered, Prefill, Request, RequestFailed, Sampling
+from ..base import Capacity, Prefill, Request, RequestFailed
+from ..local import LocalEngine
 from ..prefixes import Prefix, key_of
 from ..row import overflow
+from ..rowbatch import TRUNK
 from ..rows import RowCache
 from ..scheduler import Scheduler, Turns
-from ..stream import Stream
 from . import library as lib
-from .batch import TRUNK, Held, NativeBatch, NativeRow
-from .model import Context, NativeModel, Numbered, Plan, Run
+from .batch import Held, NativeBatch, NativeRow
+from .model import Context, NativeModel, Numbered, Plan
 from .model import Sequence as Cached
 from .plans import plan_of
+from .run import Run
 from .weights import Precision
 
 # Prefills that callers hold and prompts that are kept lie beside what requests reserve.
@@ -43,10 +43,12 @@ SLACK = 64 << 20
 SMALL = 32 << 20
 
 
-class NativeEngine:
+class NativeEngine(LocalEngine[NativeModel]):
     """See `BatchEngine`. Weights are kept as they are stored (fp32, bf16, f16, int8 or int4), or rounded when
     loaded; activations are fp32, and 15 bits where they meet quantized weights.
     """
+
+    _batch: NativeBatch
 
     def __init__(
         self,
@@ -94,28 +96,13 @@ class NativeEngine:
     @property
     def context(self) -> int:
         """The most tokens, prompt and answer together."""
-        return self.trunk.config.max_position_embeddings
-
-    @property
-    def load(self) -> tuple[int, int, int]:
-        """How many requests are being answered, how many wait, and how many bytes of cache are reserved."""
-        return self._scheduler.load
+        return self.trunk.context
 
     def close(self) -> None:
         """End what is under way with EngineClosed; forget specialists and prompts."""
         self._scheduler.close()
         self._batch.prefixes.clear()
         self._batch.adapters.clear()
-
-    # -- tokens --------------------------------------------------------------------------------------------
-
-    def encode_chat(self, messages: Sequence[Message]) -> tuple[int, ...]:
-        """Return the tokens of a conversation up to its last turn's end."""
-        return self.codec.encode_chat(messages)
-
-    def encode_answer(self, text: str) -> tuple[int, ...]:
-        """Return the tokens of an answer, end token included."""
-        return (*self.codec.encode_text(text), self.codec.end)
 
     # -- prompt --------------------------------------------------------------------------------------------
 
@@ -127,7 +114,7 @@ class NativeEngine:
             RequestFailed: numbers overflowed, or the cache's memory is used up.
         """
         tokens, begun = tuple(tokens), time.perf_counter()
-        self._fits(tokens, "this family")
+        self._fits(tokens)
         self._check_layers(layers)
         known = self._batch.known(TRUNK, (), tokens, layers)
         states: Mapping[int, Tensor] = {}
@@ -136,7 +123,7 @@ class NativeEngine:
         else:
             sequence, states = _fork(known[0], known[2]), known[1]
         done = sequence.length
-        read = self._read(Run(sequence, tokens[done:], taps=tuple(layers)))
+        read, _ = self._read(Run(sequence, tokens[done:], taps=tuple(layers)))
         whole = {
             layer: torch.cat((states[layer][:done], read[layer])) if done else read[layer] for layer in layers
         }
@@ -147,9 +134,9 @@ class NativeEngine:
         self._batch.prefixes.put(kept)
         return prefill
 
-    def _read(self, run: Run) -> dict[int, Tensor]:
-        """Read a run of any length, in pieces; return tapped states, leave log-probabilities in it."""
-        model, logprobs = run.sequence.model, []
+    def _read(self, run: Run) -> tuple[dict[int, Tensor], float]:
+        """Read a run of any length, in pieces; return tapped states and its targets' log-probability."""
+        model, total = run.sequence.model, 0.0
         states: dict[int, list[Tensor]] = {
             layer: [torch.empty(0, model.config.hidden_size)] for layer in run.taps
         }
@@ -174,15 +161,13 @@ class NativeEngine:
             for layer, found in piece.states.items():
                 states[layer].append(found)
             if piece.logprobs is not None:
-                logprobs.append(piece.logprobs)
-        run.logprobs = torch.cat(logprobs) if logprobs else None
-        return {layer: torch.cat(parts) for layer, parts in states.items()}
+                total += float(piece.logprobs.sum())
+        return {layer: torch.cat(parts) for layer, parts in states.items()}, total
 
-    def _fits(self, tokens: Sequence[int], who: str, model: NativeModel | None = None) -> None:
-        context = (model or self.trunk).config.max_position_embeddings
-        room = context - len(self.codec.invocation) - 1
-        if not 0 < len(tokens) <= room:
-            raise UsageError(f"the prompt has {len(tokens)} tokens; {who} reads 1 to {room}: shorten it")
+    def _fits(
+        self, tokens: Sequence[int], who: str = "this family", model: NativeModel | None = None
+    ) -> None:
+        super()._fits(tokens, who, model)
         vocabulary = self.trunk.config.vocab_size
         wrong = next((token for token in tokens if not 0 <= token < vocabulary), None)
         if wrong is not None:
@@ -196,115 +181,23 @@ class NativeEngine:
             if not 0 <= layer < count:
                 raise UsageError(f"layer {layer} does not exist; this model has layers 0 to {count - 1}")
 
-    # -- answer --------------------------------------------------------------------------------------------
+    # -- specialists ---------------------------------------------------------------------------------------
 
-    def generate(
-        self,
-        prefill: Prefill,
-        specialist: str,
-        sampling: Sampling,
-        vectors: Sequence[SteeringVector] = (),
-    ) -> Stream:
-        """Answer with a specialist; closing the stream cancels, and leaves nothing behind. Waits while the
-        queue is full.
-
-        Raises:
-            NotFoundError: there is no such specialist.
-            UsageError: it cannot be run, or cannot be steered by these vectors.
-        """
-        request = Request(prefill.tokens, specialist, sampling, tuple(vectors), prefill=prefill)
-        return self.submit(request, wait=None)
-
-    def submit(self, request: Request, wait: float | None = 0.0) -> Stream:
-        """Take a request into the batch; see `BatchEngine.submit`."""
-        return self.submit_all((request,), wait)[0]
-
-    def submit_all(self, requests: Sequence[Request], wait: float | None = 0.0) -> list[Stream]:
-        """Take several requests at one moment; see `BatchEngine.submit_all`."""
-        return self._scheduler.submit([(one, self._memory(one)) for one in requests], wait)
-
-    def _memory(self, request: Request) -> int:
-        """Bytes of cache that a request may need. Raises as `BatchEngine.submit` where it must be refused."""
-        self._ready(request.specialist, request.vectors)
-        model = self._batch.model_of(request)
-        self._fits(request.tokens, repr(request.specialist), model)
+    def _check(self, request: Request, model: NativeModel) -> None:
         self._check_layers(request.taps, model)
         plan_of(model, request.vectors, request.heads)
-        memory = self._batch.memory(request, model)
-        if memory > self.capacity.memory:
-            raise UsageError(
-                f"{len(request.tokens)} prompt and {self._batch.limit(request, model)} answer tokens need "
-                f"{memory >> 10} KiB of cache, this engine has {self.capacity.memory >> 10} KiB: "
-                "shorten them, or raise that"
-            )
-        return memory
 
-    def _ready(self, name: str, vectors: Sequence[SteeringVector]) -> Card:
-        """Load what a specialist needs.
-
-        Raises:
-            NotFoundError: there is no such specialist.
-            UsageError: it cannot be run here, or not be steered by these vectors.
-            ArtifactError: a file is damaged, or a vector or adapter was made for another model.
-        """
-        card = self.family.card(name)
-        if card.kind == "cards":
-            raise UsageError(
-                f"specialist {name!r} answers from the cards and runs no model: nothing to generate"
-            )
-        if card.kind == "remote":
-            raise NotOffered(f"specialist {name!r} runs elsewhere: ask the remote engine for its answer")
-        if card.kind == "student" and vectors:
-            names = ", ".join(vector.name for vector in vectors)
-            raise NotOffered(
-                f"{name!r} is a student with its own weights, which {names} were not made for: unsteer it"
-            )
-        for vector in vectors:
-            require(vector.fingerprint, self.family.trunk_fingerprint, f"steering vector {vector.name!r}")
+    def _load_specialist(self, card: Card) -> None:
+        name = card.name
         with self._loading:
             folder = self.family.specialist_folder(name)
             if card.kind == "student" and name not in self._batch.models:
                 self._batch.models[name] = self._load(folder)
             elif card.kind == "adapter" and name not in self._batch.adapters:
                 adapter = read_adapter(name, folder, torch.float32, torch.device("cpu"))
-                self._batch.adapters[name] = self.trunk.adapter(adapter, exact=self._exact)
-        return card
-
-    @property
-    def _exact(self) -> bool:
-        """Adapters are as precise as the trunk: f32 beside f32."""
-        return self.trunk.kinds == {lib.F32}
+                self._batch.adapters[name] = self.trunk.adapter(adapter)
 
     # -- given answers -------------------------------------------------------------------------------------
-
-    def score(
-        self,
-        prefill: Prefill,
-        specialist: str,
-        answer_tokens: Sequence[int],
-        vectors: Sequence[SteeringVector] = (),
-    ) -> float:
-        """Return the mean log-probability (nats per token) that a specialist gives to an answer.
-
-        Raises:
-            UsageError: the answer is empty.
-        """
-        return self._given(prefill, specialist, answer_tokens, (), vectors)[0]
-
-    def states(
-        self,
-        prefill: Prefill,
-        specialist: str,
-        answer_tokens: Sequence[int],
-        layers: Sequence[int],
-        vectors: Sequence[SteeringVector] = (),
-    ) -> dict[int, Tensor]:
-        """Return the residual stream [A, D] at each of the answer's tokens, per layer, under that specialist.
-
-        Raises:
-            UsageError: the answer is empty, or a layer does not exist.
-        """
-        return self._given(prefill, specialist, answer_tokens, layers, vectors)[1]
 
     def _given(
         self,
@@ -315,8 +208,6 @@ class NativeEngine:
         vectors: Sequence[SteeringVector],
     ) -> tuple[float, dict[int, Tensor]]:
         """Read the rest of the prompt, then invocation and answer."""
-        if not answer:
-            raise UsageError("the answer has no tokens: there is nothing to score")
         card = self._ready(specialist, vectors)
         model = self._batch.models[specialist if card.kind == "student" else TRUNK]
         self._fits((*prefill.tokens, *answer), repr(specialist), model)
@@ -324,21 +215,19 @@ class NativeEngine:
         plan = plan_of(model, vectors)
         sequence = self._read_again(prefill, card, vectors, model, plan)
         invocation, first = self.codec.invocation, sequence.length
-        after = (*invocation, *answer)
+        said = (*invocation, *answer)
         # The token before the answer is the invocation's last, or the prompt's where nothing is invoked.
         rest = Run(sequence, prefill.tokens[first:], plan=plan, targets=[-1] * (len(prefill.tokens) - first))
         if not invocation:
             rest.targets = [*([-1] * (len(rest.tokens) - 1)), answer[0]]
-        self._read(rest)
+        _, before = self._read(rest)
         targets = [*([-1] * (len(invocation) - 1)), *(answer if invocation else answer[1:]), -1]
         run = Run(
-            sequence, after, self._acting(card), plan, generation=True, targets=targets, taps=tuple(layers),
+            sequence, said, self._acting(card), plan, generation=True, targets=targets, taps=tuple(layers),
             taps_steered=False,
         )  # fmt: skip
-        states = self._read(run)
-        assert run.logprobs is not None
-        total = float(run.logprobs.sum()) + (0.0 if rest.logprobs is None else float(rest.logprobs.sum()))
-        return total / len(answer), {layer: x[len(invocation) :] for layer, x in states.items()}
+        states, after = self._read(run)
+        return (before + after) / len(answer), {layer: x[len(invocation) :] for layer, x in states.items()}
 
     def _acting(self, card: Card) -> Numbered | None:
         return self._batch.adapters[card.name] if card.kind == "adapter" else None

@@ -15,7 +15,7 @@ from . import build
 
 OK: Final = 0
 OUT_OF_CONTEXT, OUT_OF_CACHE, NOT_FINITE = 2, 3, 4
-F32, BF16, F16 = 0, 1, 16
+F32, BF16, F16, BYTE = 0, 1, 16, 9
 MAP_Q, MAP_K, MAP_V, MAP_O, MAP_GATE, MAP_UP, MAP_DOWN, EMBED, HEAD = range(9)
 NORM_INPUT, NORM_POST, NORM_Q, NORM_K, NORM_FINAL = range(5)
 
@@ -42,11 +42,6 @@ Entry = _structure(
     gate_bias=_F, gate_threshold=_F, vector=_P, reader=_P, gate=_P,
 )  # fmt: skip
 HeadEntry = _structure("HeadEntry", layer=_I, bias=_F, weight=_P)
-Run = _structure(
-    "Run", tokens=_P, targets=_P, logprobs=_P, logits=_P, tap_layers=_P, taps=_P, readings=_P, sequence=_I,
-    count=_I, adapter=_I, plan=_I, generation=_I, draw=_I, taps_count=_I, taps_steered=_I, status=_I,
-    token=_I, logprob=_F, normaliser=_F,
-)  # fmt: skip
 
 FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "ph_error": (C.c_char_p, []),
@@ -124,6 +119,15 @@ def _compiled() -> Path:
         else:
             return path
     raise NativeUnavailable(f"the native engine is not compiled: {faults[0]}")
+
+
+def give_back() -> None:
+    """Let the C library give freed memory back to the system, where it has a word for that (glibc): of a
+    model's stored weights it would keep what lies between smaller things.
+    """
+    trim = getattr(C.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 def kernels() -> tuple[str, ...]:

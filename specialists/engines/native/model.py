@@ -8,7 +8,6 @@ import ctypes as C
 import os
 import weakref
 from collections.abc import Sequence as Many
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,6 +18,8 @@ from ...adapters import Adapter
 from ...leanconfig import LeanConfig, NotLean
 from ...weights import AdapterFileError, read_json
 from . import library as lib
+from .run import Run
+from .run import step as advance
 from .weights import Precision, Stored, read_stored
 
 MAPS: Final = {
@@ -107,36 +108,6 @@ class Sequence(Numbered):
         return twin
 
 
-@dataclass(eq=False)
-class Run:
-    """Consecutive tokens of one sequence in one step: what acts on them, what to report, what came back.
-
-    `targets` are the tokens whose log-probabilities are wanted, one after each token. After the step
-    `logprobs` [count], `states` {layer: [count, D]} and `readings` [count, heads] hold what was asked for,
-    `token`, `logprob` and `normaliser` the likeliest next token, its log-probability, and the log of the sum
-    of exponentials; `logits` [V] those after the last token. `status` is `library.OK` or why it failed.
-    """
-
-    sequence: Sequence
-    tokens: Many[int]
-    adapter: Numbered | None = None
-    plan: Plan | None = None
-    generation: bool = False
-    draw: bool = False
-    want_logits: bool = False
-    targets: Many[int] | None = None
-    taps: Many[int] = ()
-    taps_steered: bool = True
-    status: int = 0
-    token: int = -1
-    logprob: float = 0.0
-    normaliser: float = 0.0
-    logits: Tensor | None = None
-    logprobs: Tensor | None = None
-    states: dict[int, Tensor] = field(default_factory=dict)
-    readings: Tensor | None = None
-
-
 class Plan(Numbered):
     """Steering vectors and heads of one request; `heads` counts the heads."""
 
@@ -164,7 +135,7 @@ class NativeModel:
             NotLean: it is no decoder of a kind that is run here.
             WeightsError: its files are missing, pickled, truncated or damaged.
         """
-        self.context, self.config = context, LeanConfig.read(read_json(folder / "config.json"))
+        self.runtime, self.config = context, LeanConfig.read(read_json(folder / "config.json"))
         config, self.rows = self.config, rows
         self.kinds: set[int] = set()
         shape = lib.Shape(
@@ -190,6 +161,7 @@ class NativeModel:
         # Freed when no sequence, adapter or plan is left either: they hold the model.
         weakref.finalize(self, _free_model, native, self.handle, context).atexit = False
         self._load(read_stored(folder, precision, group), folder)
+        lib.give_back()
 
     # -- weights -------------------------------------------------------------------------------------------
 
@@ -248,6 +220,11 @@ class NativeModel:
         return int(lib.library().ph_model_bytes(self.handle))
 
     @property
+    def context(self) -> int:
+        """The most tokens, prompt and answer together."""
+        return self.config.max_position_embeddings
+
+    @property
     def bytes_a_token(self) -> int:
         """Memory of one token's keys and values."""
         padded = -(-self.config.head_dim // 16) * 16
@@ -266,14 +243,21 @@ class NativeModel:
         lib.check(lib.library().ph_sequence_new(self.handle, C.byref(number)))
         return Sequence(self, number.value, "ph_sequence_free")
 
-    def adapter(self, adapter: Adapter, exact: bool = False) -> Numbered:
-        """Take a LoRA adapter, kept in f16, or in f32 if `exact`.
+    @property
+    def adapter_kind(self) -> int:
+        """How adapters are kept: as precisely as the trunk. Bytes beside codes, f32 beside f32, else f16."""
+        if self.kinds == {lib.F32}:
+            return lib.F32
+        return lib.F16 if self.kinds <= {lib.F32, lib.BF16, lib.F16} else lib.BYTE
+
+    def adapter(self, adapter: Adapter) -> Numbered:
+        """Take a LoRA adapter, kept as `adapter_kind` says.
 
         Raises:
             AdapterFileError: it names a map that this trunk lacks, or a shape that does not fit.
         """
         native, number = lib.library(), C.c_int32()
-        lib.check(native.ph_adapter_new(self.handle, lib.F32 if exact else lib.F16, C.byref(number)))
+        lib.check(native.ph_adapter_new(self.handle, self.adapter_kind, C.byref(number)))
         made = Numbered(self, number.value, "ph_adapter_free")
         for target, product in adapter.products.items():
             layer, index = _place(target, self.config.num_hidden_layers, adapter.name)
@@ -300,43 +284,7 @@ class NativeModel:
 
     def step(self, runs: Many[Run]) -> None:
         """Advance every run's sequence by its tokens. A run that cannot go on fails alone (`Run.status`)."""
-        array, kept = (lib.Run * len(runs))(), []
-        for given, run in zip(array, runs, strict=True):
-            kept.append(self._fill(given, run))
-        lib.check(lib.library().ph_step(self.handle, array, len(runs)))
-        for given, run in zip(array, runs, strict=True):
-            run.status, run.token = given.status, given.token
-            run.logprob, run.normaliser = given.logprob, given.normaliser
-            if run.status in (lib.OK, lib.NOT_FINITE):
-                run.sequence.length += len(run.tokens)
-
-    def _fill(self, to: Any, run: Run) -> list[Any]:
-        """Write a run's fields; return the memory they point to."""
-        count, width = len(run.tokens), self.config.hidden_size
-        tokens = (C.c_int32 * count)(*run.tokens)
-        kept: list[Any] = [tokens]
-        to.tokens, to.count, to.sequence = C.addressof(tokens), count, run.sequence.number
-        to.adapter = -1 if run.adapter is None else run.adapter.number
-        to.plan = -1 if run.plan is None else run.plan.number
-        to.generation, to.draw = run.generation, run.draw
-        if run.targets is not None:
-            targets = (C.c_int32 * count)(*run.targets)
-            run.logprobs = torch.zeros(count)
-            to.targets, to.logprobs = C.addressof(targets), run.logprobs.data_ptr()
-            kept.append(targets)
-        if run.want_logits:
-            run.logits = torch.empty(self.config.vocab_size)
-            to.logits = run.logits.data_ptr()
-        if run.taps:
-            layers, states = (C.c_int32 * len(run.taps))(*run.taps), torch.empty(len(run.taps), count, width)
-            run.states = dict(zip(run.taps, states, strict=True))
-            to.tap_layers, to.taps, to.taps_count = C.addressof(layers), states.data_ptr(), len(run.taps)
-            to.taps_steered = run.taps_steered
-            kept.append(layers)
-        if run.plan is not None and run.plan.heads:
-            run.readings = torch.empty(count, run.plan.heads)
-            to.readings = run.readings.data_ptr()
-        return kept
+        advance(self.handle, runs, self.config.vocab_size)
 
 
 def _free_model(native: Any, handle: int, context: Context) -> None:

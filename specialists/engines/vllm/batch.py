@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import count
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -13,6 +12,7 @@ from ...tokenizing import ChatCodec
 from ..base import Capacity, Prefill, Request, TokenEvent
 from ..prefixes import shared
 from ..row import HeadSet
+from ..rowbatch import TRUNK, RowBatch
 from ..stream import Stream
 from .host import BLOCK, Host
 from .row import Note, Reading, VllmRow, mark_of
@@ -20,45 +20,34 @@ from .row import Note, Reading, VllmRow, mark_of
 if TYPE_CHECKING:
     from ..rows import RowCache
 
-TRUNK = ""
 REMEMBERED = 4
 
 
-class VllmBatch:
-    """The rows of one engine (`scheduler.Work`). `hosts` {name: host} grows as students are loaded."""
+class VllmBatch(RowBatch[Host, VllmRow]):
+    """The rows of one engine (`scheduler.Work`). vLLM keeps the caches of prompts; here are their states."""
 
     def __init__(self, codec: ChatCodec, trunk: Host, capacity: Capacity) -> None:
-        self.codec, self.capacity = codec, capacity
-        self.hosts: dict[str, Host] = {TRUNK: trunk}
+        super().__init__(codec, capacity)
+        self.models[TRUNK] = trunk
         self.recent: list[Prefill] = []
-        self._serials = count(1)
         self._rows: dict[str, VllmRow] = {}
 
     # -- rows ----------------------------------------------------------------------------------------------
 
-    def name_of(self, request: Request) -> str:
-        """The name of the host that answers: a student's own, else the trunk's."""
-        return request.specialist if request.specialist in self.hosts else TRUNK
-
     def tokens(self, request: Request) -> list[int]:
         """What vLLM reads before it draws."""
         if not isinstance(request, Reading):
-            return [*request.tokens, *self.codec.invocation]
+            return super().tokens(request)
         return [*request.tokens, *(() if request.bare else self.codec.invocation), *request.given]
 
-    def limit(self, request: Request, host: Host) -> int:
-        """The most tokens that the answer may have; below 1 where the prompt leaves no room."""
-        return min(request.sampling.max_tokens, host.context - len(self.tokens(request)))
-
-    def memory(self, request: Request, host: Host) -> int:
-        """Bytes of cache that the request may come to need, in whole blocks."""
-        tokens = len(self.tokens(request)) + self.limit(request, host)
-        return host.bytes_a_token * -(-tokens // BLOCK) * BLOCK
+    def room(self, request: Request, model: Host) -> int:
+        """The most tokens of cache that the request may come to need, in whole blocks."""
+        return -(-super().room(request, model) // BLOCK) * BLOCK
 
     def open(self, request: Request, stream: Stream) -> VllmRow:
         """Give a request to vLLM."""
         name = self.name_of(request)
-        host = self.hosts[name]
+        host = self.models[name]
         asking = [head for head in request.heads if head.at == "prompt"]
         answering = [head for head in request.heads if head.at != "prompt"]
         device = host.board.device
@@ -114,7 +103,7 @@ class VllmBatch:
     def shut(self, row: VllmRow) -> None:
         """Take a request out of vLLM, and its steering off the tables."""
         self._rows.pop(str(row.serial), None)
-        host = self.hosts[row.model]
+        host = self.models[row.model]
         host.board.sites.give(row.acts)
         host.drop(row)
 
@@ -124,7 +113,7 @@ class VllmBatch:
     def step(self, rows: Sequence[VllmRow]) -> None:
         """Let each model that has work make one pass."""
         for name in dict.fromkeys(row.model for row in rows):
-            for output in self.hosts[name].step():
+            for output in self.models[name].step():
                 row = self._rows.get(output.request_id)
                 if row is None:
                     continue

@@ -13,17 +13,16 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ....router.fingerprint import require
 from ....router.steer.vector import SteeringVector
 from ....store.errors import UsageError
-from ....store.records import Message
 from ...card import Card
 from ...family import Family
 from ...tokenizing import ChatCodec
 from ..base import Capacity, NotOffered, Prefill, Request, Sampling
+from ..local import LocalEngine
+from ..rowbatch import TRUNK
 from ..scheduler import Scheduler
-from ..stream import Stream
-from .batch import TRUNK, VllmBatch
+from .batch import VllmBatch
 from .host import Host, Options
 from .row import Reading, VllmRow
 from .selftest import self_test
@@ -31,8 +30,10 @@ from .sites import Settings
 from .versions import why_not
 
 
-class VllmEngine:
+class VllmEngine(LocalEngine[Host]):
     """See `BatchEngine`."""
+
+    _batch: VllmBatch
 
     def __init__(
         self,
@@ -85,34 +86,19 @@ class VllmEngine:
     @property
     def trunk(self) -> Host:
         """The trunk."""
-        return self._batch.hosts[TRUNK]
+        return self._batch.models[TRUNK]
 
     @property
     def context(self) -> int:
         """The most tokens, prompt and answer together."""
         return self.trunk.context
 
-    @property
-    def load(self) -> tuple[int, int, int]:
-        """How many requests are being answered, how many wait, and how many bytes of cache are reserved."""
-        return self._scheduler.load
-
     def close(self) -> None:
         """End what is under way with EngineClosed; give back the models."""
         self._scheduler.close()
-        for host in self._batch.hosts.values():
+        for host in self._batch.models.values():
             host.close()
         self._batch.recent.clear()
-
-    # -- tokens --------------------------------------------------------------------------------------------
-
-    def encode_chat(self, messages: Sequence[Message]) -> tuple[int, ...]:
-        """Return the tokens of a conversation up to its last turn's end."""
-        return self.codec.encode_chat(messages)
-
-    def encode_answer(self, text: str) -> tuple[int, ...]:
-        """Return the tokens of an answer, end token included."""
-        return (*self.codec.encode_text(text), self.codec.end)
 
     # -- prompt --------------------------------------------------------------------------------------------
 
@@ -124,13 +110,9 @@ class VllmEngine:
             UsageError: the prompt is empty, or leaves no room for an answer; or a layer does not exist.
         """
         tokens, begun = tuple(tokens), time.perf_counter()
-        room = self.context - len(self.codec.invocation) - 1
-        if not 0 < len(tokens) <= room:
-            raise UsageError(
-                f"the prompt has {len(tokens)} tokens; this family reads 1 to {room}: shorten it"
-            )
+        self._fits(tokens)
         request = Reading(tokens, "trunk", Sampling(max_tokens=1), taps=tuple(layers), bare=True)
-        (stream,) = self._submit((request,), None)
+        (stream,) = self.submit_all((request,), None)
         for _ in stream:
             pass
         spent = 1e3 * (time.perf_counter() - begun)
@@ -138,54 +120,7 @@ class VllmEngine:
         self._batch.remember(prefill)
         return prefill
 
-    # -- answer --------------------------------------------------------------------------------------------
-
-    def generate(
-        self,
-        prefill: Prefill,
-        specialist: str,
-        sampling: Sampling,
-        vectors: Sequence[SteeringVector] = (),
-    ) -> Stream:
-        """Answer with a specialist; closing the stream cancels, and leaves nothing behind. Waits while the
-        queue is full.
-
-        Raises:
-            NotFoundError: there is no such specialist.
-            UsageError: it cannot be run, or cannot be steered by these vectors.
-        """
-        request = Request(prefill.tokens, specialist, sampling, tuple(vectors), prefill=prefill)
-        return self.submit(request, wait=None)
-
-    def submit(self, request: Request, wait: float | None = 0.0) -> Stream:
-        """Take a request into the batch; see `BatchEngine.submit`."""
-        return self.submit_all((request,), wait)[0]
-
-    def submit_all(self, requests: Sequence[Request], wait: float | None = 0.0) -> list[Stream]:
-        """Take several requests at one moment; see `BatchEngine.submit_all`."""
-        return self._submit(requests, wait)
-
-    def _submit(self, requests: Sequence[Request], wait: float | None) -> list[Stream]:
-        return self._scheduler.submit([(one, self._memory(one)) for one in requests], wait)
-
-    def _memory(self, request: Request) -> int:
-        """Bytes of cache that a request may need. Raises as `BatchEngine.submit` where it must be refused."""
-        self._ready(request.specialist, request.vectors)
-        host = self._batch.hosts[self._batch.name_of(request)]
-        self._check(request, host)
-        limit, memory = self._batch.limit(request, host), self._batch.memory(request, host)
-        if limit < 1:
-            room = host.context - len(self._batch.tokens(request)) + len(request.tokens) - 1
-            raise UsageError(
-                f"the prompt has {len(request.tokens)} tokens; {request.specialist!r} reads 1 to {room}: "
-                "shorten it"
-            )
-        if memory > self.capacity.memory:
-            raise UsageError(
-                f"{len(request.tokens)} prompt and {limit} answer tokens need {memory >> 10} KiB of cache, "
-                f"this engine has {self.capacity.memory >> 10} KiB: shorten them, or raise that"
-            )
-        return memory
+    # -- specialists ---------------------------------------------------------------------------------------
 
     def _check(self, request: Request, host: Host) -> None:
         """Refuse tokens, layers and widths that the model does not have."""
@@ -210,70 +145,14 @@ class VllmEngine:
         reads = (*request.taps, *(head.layer for head in request.heads))
         host.board.sites.check(request.vectors, reads)
 
-    def _ready(self, name: str, vectors: Sequence[SteeringVector]) -> Card:
-        """Load what a specialist needs.
-
-        Raises:
-            NotFoundError: there is no such specialist.
-            UsageError: it cannot be run here, or not be steered by these vectors.
-            ArtifactError: a vector was made for another model.
-        """
-        card = self.family.card(name)
-        if card.kind == "cards":
-            raise UsageError(
-                f"specialist {name!r} answers from the cards and runs no model: nothing to generate"
-            )
-        if card.kind == "remote":
-            raise NotOffered(f"specialist {name!r} runs elsewhere: ask the remote engine for its answer")
-        if card.kind == "student" and vectors:
-            names = ", ".join(vector.name for vector in vectors)
-            raise NotOffered(
-                f"{name!r} is a student with its own weights, which {names} were not made for: unsteer it"
-            )
-        for vector in vectors:
-            require(vector.fingerprint, self.family.trunk_fingerprint, f"steering vector {vector.name!r}")
-        if card.kind == "student":
-            with self._loading:
-                if name not in self._batch.hosts:
-                    folder = self.family.specialist_folder(name)
-                    self._batch.hosts[name] = Host(folder, {}, self.capacity, self._settings(), self._options)
-        return card
+    def _load_specialist(self, card: Card) -> None:
+        name = card.name
+        with self._loading:
+            if card.kind == "student" and name not in self._batch.models:
+                folder = self.family.specialist_folder(name)
+                self._batch.models[name] = Host(folder, {}, self.capacity, self._settings(), self._options)
 
     # -- given answers -------------------------------------------------------------------------------------
-
-    def score(
-        self,
-        prefill: Prefill,
-        specialist: str,
-        answer_tokens: Sequence[int],
-        vectors: Sequence[SteeringVector] = (),
-    ) -> float:
-        """Return the mean log-probability (nats per token) that a specialist gives to an answer.
-
-        Raises:
-            UsageError: the answer is empty.
-        """
-        stream = self._given(prefill, specialist, answer_tokens, (), vectors)
-        logprobs = [event.logprob for event in stream][: len(answer_tokens)]
-        return sum(logprobs) / len(logprobs)
-
-    def states(
-        self,
-        prefill: Prefill,
-        specialist: str,
-        answer_tokens: Sequence[int],
-        layers: Sequence[int],
-        vectors: Sequence[SteeringVector] = (),
-    ) -> dict[int, Tensor]:
-        """Return the residual stream [A, D] at each of the answer's tokens, per layer, under that specialist.
-
-        Raises:
-            UsageError: the answer is empty, or a layer does not exist.
-        """
-        stream = self._given(prefill, specialist, answer_tokens, layers, vectors)
-        for _ in stream:
-            pass
-        return {layer: x[-len(answer_tokens) :] for layer, x in stream.states.items()}
 
     def _given(
         self,
@@ -282,10 +161,8 @@ class VllmEngine:
         answer: Sequence[int],
         layers: Sequence[int],
         vectors: Sequence[SteeringVector],
-    ) -> Stream:
+    ) -> tuple[float, dict[int, Tensor]]:
         """One plain pass over prompt, invocation and answer."""
-        if not answer:
-            raise UsageError("the answer has no tokens: there is nothing to score")
         request = Reading(
             prefill.tokens,
             specialist,
@@ -295,4 +172,8 @@ class VllmEngine:
             reuse=False,
             given=tuple(answer),
         )
-        return self._submit((request,), None)[0]
+        self._ready(specialist, vectors)
+        self._fits((*prefill.tokens, *answer), repr(specialist), self._batch.model_of(request))
+        (stream,) = self.submit_all((request,), None)
+        logprobs = [event.logprob for event in stream][: len(answer)]
+        return sum(logprobs) / len(logprobs), {layer: x[-len(answer) :] for layer, x in stream.states.items()}

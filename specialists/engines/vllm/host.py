@@ -6,7 +6,7 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -72,7 +72,8 @@ class Host:
         self.vocabulary = int(config["vocab_size"])
         self.width, self.layers = int(config["hidden_size"]), int(config["num_hidden_layers"])
         arguments = self._arguments(_plain(folder, scratch), capacity, settings, options)
-        with TURN, surroundings():
+        self._compiled = options.compiled
+        with TURN, surroundings(), self._stance():
             self.engine: Any = _open(arguments)
             _live.add(self)
             self._load_adapters()
@@ -88,14 +89,16 @@ class Host:
         self, folder: Path, capacity: Capacity, settings: Settings | None, options: Options
     ) -> dict[str, Any]:
         cpu = not torch.cuda.is_available()
+        # Its CPU kernels have room for a stretch of one adapter a row; ours has two, the prompt being bare.
+        rows = capacity.rows * (2 if cpu and self.loras else 1)
         found: dict[str, Any] = {
             "model": str(folder),
             "skip_tokenizer_init": True,
             "dtype": options.dtype or ("float32" if cpu else "auto"),
             "max_model_len": self.context,
-            "max_num_seqs": capacity.rows,
+            "max_num_seqs": rows,
             # answers go on by a token each while a chunk of prompts is read
-            "max_num_batched_tokens": capacity.chunk + capacity.rows,
+            "max_num_batched_tokens": max(capacity.chunk + capacity.rows, rows),
             "block_size": BLOCK,
             "kv_cache_memory_bytes": self._blocks(capacity) * BLOCK * self.bytes_a_token,
             "enable_prefix_caching": True,
@@ -107,10 +110,13 @@ class Host:
         }
         if self.loras:
             ranks = [rank for rank, _ in self.loras.values()]
+            # On a CPU vLLM gives tokens without an adapter, beside others, what is in the last place (it
+            # takes -1 for an index): that one stays empty.
+            places = len(ranks) + 1 if cpu else min(len(ranks), capacity.rows)
             found |= {
                 "enable_lora": True,
-                "max_loras": min(len(ranks), capacity.rows),
-                "max_cpu_loras": len(ranks),
+                "max_loras": places,
+                "max_cpu_loras": max(places, len(ranks)),
                 "max_lora_rank": next((size for size in RANKS if size >= max(ranks)), max(ranks)),
             }
         return found
@@ -175,9 +181,15 @@ class Host:
         """One pass of vLLM: its outputs, each with new tokens."""
         if not self.engine.has_unfinished_requests():
             return ()
-        with TURN:
+        with TURN, self._stance():
             found: Sequence[Any] = self.engine.step()
         return found
+
+    def _stance(self) -> AbstractContextManager[None]:
+        """Not compiled means not at all: vLLM compiles small helpers even where its layers are not, and the
+        first token would wait for a C++ compiler.
+        """
+        return nullcontext() if self._compiled else torch.compiler.set_stance("force_eager")
 
     def close(self) -> None:
         """Give back the model's memory."""

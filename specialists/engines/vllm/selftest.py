@@ -13,6 +13,7 @@ import torch
 
 from ....router.steer.vector import SteeringVector
 from ..base import NotOffered, Request, Sampling, TokenEvent
+from ..rowbatch import TRUNK
 from ..stream import Stream
 from .batch import VllmBatch
 
@@ -21,7 +22,7 @@ STEPS = 1000
 
 def self_test(batch: VllmBatch, prompt: tuple[int, ...]) -> None:
     """Raise NotOffered, saying what is wrong, unless the trunk is steered as it should be."""
-    host = batch.hosts[""]
+    host = batch.models[TRUNK]
     layer = max(host.board.sites.of)
     direction = torch.randn(host.width, generator=torch.Generator().manual_seed(7))
     idle = Request(prompt, "trunk", Sampling(max_tokens=2), (), (layer,), reuse=False)

@@ -11,6 +11,8 @@ from __future__ import annotations
 from random import Random
 
 SYMBOL = {"add": "+", "sub": "-", "mul": "*", "div": "/"}
+TOO_LARGE, TOO_SMALL = 0.08, 0.06  # of long division's first guesses, where lessons show corrections
+LINES_OF_A_DIGIT = 8  # at most, the head line included
 
 
 def worked(operation: str, left: int, right: int, rng: Random | None = None) -> tuple[list[str], str]:
@@ -51,16 +53,32 @@ def add_lines(left: int, right: int) -> list[str]:
 
 
 def subtract_lines(left: int, right: int) -> list[str]:
-    """Column subtraction; the minuend digit is written with the ten it borrowed (``13-8-1=4|7``)."""
-    if left < 10 and right < 10:
+    """Column subtraction; the minuend digit is written with the ten it borrowed (``13-8-1=4|7``).
+
+    The second line says digit by digit which number is larger (``1=1,6<7``); a negative difference is then
+    turned round.
+    """
+    if right <= left < 10:
         return [f"{left}-{right}={left - right}"]
     first, second = _padded(left, right)
-    head = f"{first}-{second}"
+    lines = [f"{first}-{second}", _compared(first, second)]
     if left < right:
         first, second = second, first
-        head += f"=-({first}-{second})"
-    lines, borrow, settled = [head], 0, ""
-    for place in range(len(first) - 1, -1, -1):
+        lines.append(f"-({first}-{second})")
+    return lines + _columns(first, second)
+
+
+def _compared(first: str, second: str) -> str:
+    """Compare two numbers of equal width from the left, up to the first digits that differ."""
+    signs = ["=" if a == b else "<>"[a > b] for a, b in zip(first, second, strict=True)]
+    written = next((n + 1 for n, sign in enumerate(signs) if sign != "="), len(signs))
+    return ",".join(f"{first[n]}{signs[n]}{second[n]}" for n in range(written))
+
+
+def _columns(first: str, second: str, columns: int | None = None) -> list[str]:
+    """Subtract the last ``columns`` digits (default all), the right-most first."""
+    lines, borrow, settled = [], 0, ""
+    for place in range(len(first) - 1, len(first) - 1 - (columns or len(first)), -1):
         top, bottom = int(first[place]), int(second[place])
         lent = int(top - bottom - borrow < 0)
         rest = top + 10 * lent - bottom - borrow
@@ -102,30 +120,36 @@ def divide_short(dividend: int, divisor: int) -> list[str]:
 
 
 def divide_long(dividend: int, divisor: int, rng: Random | None = None) -> list[str]:
-    """Long division by two digits: guess a digit, multiply it out, subtract; a wrong guess is corrected.
+    """Long division by two digits: guess a digit, multiply it out, compare, subtract two columns.
 
-    Each subtraction ends in the quotient so far.
+    ``288>=268`` says that the guess is not too large, ``20<67|4`` that it is not too small, and ends in the
+    quotient so far. A wrong guess is seen there, and guessed again.
     """
     lines, settled = [f"{dividend}/{divisor}"], ""
     for part in _parts(dividend, divisor):
         digit = part // divisor
         settled += str(digit)
         # one correction at most, so that the answer stays short
-        draw = rng.random() if rng and len(lines) <= 5 else 1.0
-        if draw < 0.06 and digit < 9:
-            lines += [*_trial(part, divisor, digit + 1), f"{part}<{divisor * (digit + 1)}"]
-        elif draw < 0.10 and digit > 1:
-            taken = divisor * (digit - 1)
-            lines += [*_trial(part, divisor, digit - 1), f"{part}-{taken}={part - taken}"]
-            lines.append(f"{part - taken}>={divisor}")
+        draw = rng.random() if rng and len(lines) <= LINES_OF_A_DIGIT else 1.0
+        if draw < TOO_LARGE and digit < 9:
+            lines += _trial(part, divisor, digit + 1)
+        elif draw < TOO_LARGE + TOO_SMALL and digit > 1 and part - divisor * (digit - 1) < 100:
+            lines += _trial(part, divisor, digit - 1)
         lines += _trial(part, divisor, digit)
-        lines.append(f"{part}-{divisor * digit}={part - divisor * digit}{_bar(settled)}")
+        lines[-1] += _bar(settled)
     return lines
 
 
 def _trial(part: int, divisor: int, digit: int) -> list[str]:
-    products = _times_digit(str(divisor), digit) if digit else []
-    return [f"{part}/{divisor}~{digit}", *products]
+    """One guess, up to the comparison that accepts it or shows it wrong; a rest has two digits."""
+    lines, taken = [f"{part}/{divisor}~{digit}"], divisor * digit
+    if digit:
+        first, second = _padded(part, taken)
+        lines += [*_times_digit(str(divisor), digit), f"{first}{'<' if part < taken else '>='}{second}"]
+        if part < taken:
+            return lines
+        lines += _columns(first, second, 2)
+    return [*lines, f"{part - taken:02d}{'<' if part - taken < divisor else '>='}{divisor}"]
 
 
 def _parts(dividend: int, divisor: int) -> list[int]:

@@ -31,7 +31,8 @@ MORE_OPERATIONS: dict[str, tuple[str, ...]] = {
         "There are {a} cars and then {b} more arrive. How many cars are there?",
         "We paid {a} for lunch and {b} for dinner. How much in all?",
         "Combine {a} and {b} into one number by adding.", "Can you sum {a} and {b}?",
-        "With {b} on top of {a}, where do I end up?",
+        "With {b} on top of {a}, where do I end up?", "The price was {a} and is increased by {b}. And now?",
+        "What is {a} once it has been increased by {b}?", "A number of {a} goes up by {b}, to what?",
     ),
     "sub": (
         "Take {b} away from {a}.", "Subtract {b} from {a}.", "subtract {b} from {a} please",
@@ -44,6 +45,9 @@ MORE_OPERATIONS: dict[str, tuple[str, ...]] = {
         "What does {a} less {b} come to?", "There were {a} birds and {b} flew off. How many stayed?",
         "Knock {b} off {a} for me.", "Remove {b} from {a}.",
         "Out of {a} tickets {b} are sold. How many remain?", "Do {a} minus {b}.", "Can you take {b} off {a}?",
+        "What is {a} once it has been decreased by {b}?",
+        "The price was {a} and is decreased by {b}. And now?",
+        "A number of {a} goes down by {b}, to what?",
     ),
     "mul": (
         "Multiply {a} by {b}.", "Multiply {a} and {b}.", "multiply {b} by {a} please",
@@ -59,6 +63,7 @@ MORE_OPERATIONS: dict[str, tuple[str, ...]] = {
         "A rectangle is {a} wide and {b} long. What is its area?",
         "Each of {a} bags holds {b} marbles. How many marbles in all?", "Tell me {a} times {b}.",
         "I need the product when {a} is multiplied by {b}.", "Times {a} by {b} for me.",
+        "{a} sets of {b} make how many?", "Count {a} groups, each with {b} in it. How many in all?",
     ),
     "div": (
         "Divide {a} by {b}.", "divide {a} by {b} please", "What is {a} divided by {b}?",

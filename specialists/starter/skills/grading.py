@@ -89,8 +89,15 @@ def reads_as_english(text: str) -> bool:
     return not loops(text) and sum(word in COMMON_WORDS for word in words) >= 0.15 * len(words)
 
 
+SAME_MARKS = re.compile(r"(\W{1,4})\1{5,}")
+
+
 def loops(text: str) -> bool:
-    """Return whether a text repeats itself: 60 % or fewer of its runs of three words are different."""
+    """Return whether a text repeats itself: 60 % or fewer of its runs of three words are different, or a few
+    marks come over and over.
+    """
+    if SAME_MARKS.search(text):
+        return True
     words = [word.casefold() for word in WORD.findall(text)]
     grams = list(zip(words, words[1:], words[2:], strict=False))
     return bool(grams) and len(set(grams)) / len(grams) <= OPEN_DISTINCT

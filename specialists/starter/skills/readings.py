@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from . import screening, stories
-from .example import Example, Split, bucket, template_pool
+from .example import Example, Split, bucket, wider_pool
 
 LANGUAGES = {"fr": "French", "es": "Spanish", "de": "German"}
 SUBJECTS = tuple(sorted(stories.NOUNS))
@@ -50,6 +50,40 @@ Make a story about {a}. I like when they talk.
 Please include dialogue. The story is about {a}.
 Let the characters chat in a story about {a}.
 A talking tale about {a}.""".splitlines()
+
+# Fifteen phrasings teach a probe themselves, not what they have in common: fitting gets these beside its own.
+SAYING = (
+    "with speech in it",
+    "in which everybody speaks",
+    "where people talk to one another",
+    "with a lot of talk",
+    "in which they say things",
+    "where somebody is always speaking",
+    "with many spoken lines",
+    "with plenty of dialogue",
+    "with quotes",
+    "in which they argue aloud",
+    "where they ask each other questions",
+    "and tell me what everyone said",
+    "and have them talk",
+    "and let everyone have a say",
+    "that is mostly dialogue",
+    "where two friends discuss something",
+    "with voices in it",
+    "told in dialogue",
+    "where they whisper and shout to each other",
+)
+TELLING = (
+    "Tell me a story about {a} %s.",
+    "Write a story about {a} %s.",
+    "I'd like a story about {a} %s, please.",
+    "Make up a tale about {a} %s.",
+    "Could you tell a story about {a} %s?",
+    "story about {a} %s",
+    "Can I have a little story about {a} %s?",
+    "Invent something about {a} %s.",
+)
+MORE_DIALOGUE = [frame % saying for frame in TELLING for saying in SAYING]
 
 
 def harmful(split: Split, data: Path | None) -> list[Example]:
@@ -105,10 +139,16 @@ def injected(split: Split, data: Path | None, count: int, seed: int) -> list[Exa
 
 
 def _styled(
-    split: Split, count: int, seed: int, templates: list[str], kind: str, language: str
+    split: Split,
+    count: int,
+    seed: int,
+    templates: list[str],
+    kind: str,
+    language: str,
+    more: Sequence[str] = (),
 ) -> list[Example]:
     rng = random.Random(f"{kind}/{split}/{seed}")
-    pool = template_pool(templates, split)
+    pool = wider_pool(templates, more, split)
     rows = []
     for _ in range(count):
         noun, template = rng.choice(SUBJECTS), rng.choice(pool)
@@ -131,4 +171,4 @@ def in_language(split: Split, count: int, seed: int) -> list[Example]:
 
 def with_dialogue(split: Split, count: int, seed: int) -> list[Example]:
     """Story requests that ask for dialogue; kind ``dialogue``."""
-    return _styled(split, count, seed, WITH_DIALOGUE, "dialogue", "")
+    return _styled(split, count, seed, WITH_DIALOGUE, "dialogue", "", MORE_DIALOGUE)

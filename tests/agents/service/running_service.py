@@ -33,10 +33,10 @@ Serve = Callable[..., Service]
 
 
 @contextmanager
-def running(pilot: Pilot, tracing: Any = None, **settings: Any) -> Iterator[Service]:
+def running(pilot: Pilot, **settings: Any) -> Iterator[Service]:
     """Serve a pilot from a thread, on a free port."""
     chosen = ServiceSettings(**{"port": 0, "drain_seconds": 5, **settings})
-    server = server_of(pilot, chosen, tracing)
+    server = server_of(pilot, chosen)
     desk: Desk = server.config.app.state.desk  # type: ignore[union-attr]
     thread = threading.Thread(target=lambda: asyncio.run(server.serve()), daemon=True)
     thread.start()

@@ -10,7 +10,7 @@ from planted import planted
 
 from pilothouse.router.routing.heads import facts_of, restored, tensors_of
 from pilothouse.router.routing.recipes import KINDS, RECIPES, usable
-from pilothouse.router.routing.ridge import ALPHAS, eigen, fit_ridge, plain_ridge
+from pilothouse.router.routing.ridge import ALPHAS, eigen, fit_ridge, gathered, plain_ridge
 from pilothouse.router.routing.seen import parts_of, quality_of, targets_of
 from pilothouse.router.routing.stack import fit_stack, folds_of, not_negative
 from pilothouse.router.routing.trees import forest
@@ -119,9 +119,18 @@ def test_sparse_rows_times_dense_equals_dense_product() -> None:
     texts = ["a b c", "b c d", "", "a a a b", "日本 語 日本"] * 2
     rows = Vocabulary.fit("words", texts).rows(texts)
     dense = torch.randn(rows.width, 3)
-    torch.testing.assert_close(rows.times(dense), rows.dense(list(range(len(texts)))) @ dense)
-    norms = rows.dense(range(len(texts))).norm(dim=1)
+    torch.testing.assert_close(rows.times(dense), rows.columns(list(range(len(texts)))).T @ dense)
+    some = [3, 0, 0, len(texts) - 1]
+    torch.testing.assert_close(rows.take(some).times(dense), rows.columns(some).T @ dense)
+    norms = rows.columns(range(len(texts))).norm(dim=0)
     assert bool(((norms - 1).abs() < 1e-5).logical_or(norms == 0).all())
+
+
+@pytest.mark.parametrize("size", [1, 3, 10, 11])
+def test_pieces_are_gathered_as_cat_would(size: int) -> None:
+    x = torch.randn(10, 4)
+    assert torch.equal(gathered(iter(torch.split(x, size)), 10), x)
+    assert gathered(iter(()), 0).numel() == 0
 
 
 def test_forest_equals_scikit_learn() -> None:
@@ -189,3 +198,33 @@ def test_matrices_that_are_hard_to_solve_are_solved() -> None:
         torch.testing.assert_close(vectors @ torch.diag(values) @ vectors.T, flat, rtol=1e-3, atol=1e-3)
     constant = fit_ridge(torch.ones(40, 6), torch.arange(40.0)[:, None])
     torch.testing.assert_close(constant(torch.ones(1, 6)), torch.tensor([[19.5]]))
+
+
+def plain_forest(x: torch.Tensor, feature: torch.Tensor, left: torch.Tensor, right: torch.Tensor,
+                 cut: torch.Tensor, value: torch.Tensor) -> torch.Tensor:  # fmt: skip
+    """The plain twin: row by row, tree by tree, until a leaf, which points at itself."""
+    total = torch.zeros(len(x), value.shape[2])
+    for row in range(len(x)):
+        for k in range(len(feature)):
+            at = 0
+            while left[k, at] != at:
+                at = int(left[k, at] if x[row, feature[k, at]] <= cut[k, at] else right[k, at])
+            total[row] += value[k, at]
+    return total
+
+
+@pytest.mark.parametrize(("rows", "trees", "targets"), [(1, 1, 1), (1, 160, 3), (7, 13, 21), (130, 3, 2)])
+def test_all_trees_at_once_say_what_each_alone_does(
+    rows: int, trees: int, targets: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pilothouse.router.routing.trees._AT_ONCE", 3 * trees * targets)  # three rows at once
+    generator = torch.Generator().manual_seed(rows)
+    own, leaf = torch.arange(15), torch.arange(15) > 6
+    feature = torch.randint(0, 5, (trees, 15), generator=generator)
+    left, right = torch.where(leaf, own, 2 * own + 1), torch.where(leaf, own, 2 * own + 2)
+    left[leaf], right[leaf] = own[leaf], own[leaf]
+    shape = (trees, 15)
+    cut, value = torch.randn(shape, generator=generator), torch.randn(*shape, targets, generator=generator)
+    arrays = (feature, left.expand(shape), right.expand(shape), cut, value)
+    x = torch.randn(rows, 5, generator=generator)
+    torch.testing.assert_close(forest(x, *arrays), plain_forest(x, *arrays), rtol=1e-5, atol=1e-5)

@@ -11,7 +11,7 @@ from planted import table_of
 from transformers import BertConfig, BertModel, LlamaConfig, LlamaForCausalLM
 
 from pilothouse.router.routing.scouts import DecoderReader, EncoderReader, TextReader, read_table_with
-from pilothouse.router.taps import Site, Taps
+from pilothouse.router.taps import POOLINGS, Site, Taps
 from pilothouse.store.errors import UsageError
 from pilothouse.store.records import Message
 
@@ -57,6 +57,20 @@ def test_decoder_batch_equals_solo_and_equals_taps() -> None:
         torch.testing.assert_close(reader.site.vector(taps.states), together.states[i])
         log_p = torch.log_softmax(logits, 0)
         assert float(together.signals[i, 0]) == pytest.approx(float(log_p.max()), abs=1e-5)
+
+
+def test_a_decoder_pools_the_last_turn_where_its_site_says_so() -> None:
+    reader, line = decoder(), Message(role="user", content="and what of this one?")
+    reader.site = Site((2,), ("max_rolling_mean",), "turn")
+    earlier = Message(role="user", content="something of before, quite long")
+    found = reader.read([(earlier, line), (line,)])
+    assert found.states is not None
+    ids = encode((earlier, line))
+    with torch.inference_mode(), Taps(reader.model, (2,)) as taps:
+        reader.model(input_ids=torch.tensor([ids]))
+    own = taps.states[2][0, -len(encode((line,))) :]
+    torch.testing.assert_close(found.states[0], POOLINGS["max_rolling_mean"](own))
+    assert not torch.allclose(found.states[0], found.states[1], atol=1e-3)  # attention still sees before
 
 
 def test_encoder_pools_its_hidden_states_and_cuts_long_prompts() -> None:

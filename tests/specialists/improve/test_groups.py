@@ -11,7 +11,8 @@ from safetensors.torch import load_file
 
 from pilothouse.kernels.quant import WIDTHS, Quantized, dequantize, quantize
 from pilothouse.specialists.engines.native import library
-from pilothouse.specialists.engines.native.model import Context, NativeModel, Run
+from pilothouse.specialists.engines.native.model import Context, NativeModel
+from pilothouse.specialists.engines.native.run import Run
 from pilothouse.specialists.improve.groups import (
     HalfQuadratic,
     encode,

@@ -16,14 +16,18 @@ from pilothouse.specialists.starter.skills.word_problem_templates import SCENES
 
 RETRY = re.compile(r"(\d+)(<|>=)(\d+)")
 TRIAL = re.compile(r"\d+/\d+~\d")
-HEAD = re.compile(r"0*(\d+)([+*/-])0*(\d+)(?:=-\(\d+-\d+\))?")
+HEAD = re.compile(r"0*(\d+)([+*/-])0*(\d+)")
+COMPARED = re.compile(r"(\d[<=>]\d,)*\d[<=>]\d")
 
 
 def line_holds(line: str) -> bool:
     """Judge a line by the rules of arithmetic, without the code that wrote it."""
-    if RETRY.fullmatch(line):
-        left, sign, right = RETRY.fullmatch(line).groups()  # type: ignore[union-attr]
+    compared = RETRY.fullmatch(line.split("|")[0])
+    if compared:
+        left, sign, right = compared.groups()
         return int(left) < int(right) if sign == "<" else int(left) >= int(right)
+    if COMPARED.fullmatch(line):
+        return all(_said(pair) for pair in line.split(","))
     if TRIAL.fullmatch(line) or "=" not in line or "(" in line:
         return True
     values = [_value(part) for part in line.split("|")[0].split("=")]
@@ -32,6 +36,11 @@ def line_holds(line: str) -> bool:
         product, carry, total = map(int, carried.groups())
         return values[0] == product and product + carry == total
     return len(set(values)) == 1
+
+
+def _said(pair: str) -> bool:
+    left, sign, right = int(pair[0]), pair[1], int(pair[2])
+    return {"<": left < right, "=": left == right, ">": left > right}[sign]
 
 
 def _value(text: str) -> int:
@@ -54,14 +63,21 @@ def result_of(operation: str, left: int, right: int) -> str:
     ("operation", "left", "right", "expected"),
     [
         ("add", 347, 586, ["347+586", "7+6=13", "4+8+1=13|3", "3+5+1=09|33"]),
-        ("sub", 933, 586, ["933-586", "13-6=7", "13-8-1=4|7", "09-5-1=3|47"]),
-        ("sub", 47, 586, ["047-586=-(586-047)", "16-7=9", "08-4-1=3|9", "05-0-0=5|39"]),
+        ("sub", 933, 586, ["933-586", "9>5", "13-6=7", "13-8-1=4|7", "09-5-1=3|47"]),
+        ("sub", 47, 586, ["047-586", "0<5", "-(586-047)", "16-7=9", "08-4-1=3|9", "05-0-0=5|39"]),
+        ("sub", 1649, 1732, ["1649-1732", "1=1,6<7", "-(1732-1649)", "12-9=3", "13-4-1=8|3", "07-6-1=0|83",
+                             "01-1-0=0|083"]),
+        ("sub", 2, 9, ["2-9", "2<9", "-(9-2)", "09-2=7"]),
+        ("sub", 9, 2, ["9-2=7"]),
         ("mul", 34, 12, ["34*12", "4*2=08", "3*2=06+0=06|8", "4*1=04", "3*1=03+0=03|4",
                          "6+4=10|8", "0+3+1=04|08", "0+0=0|408"]),
         ("mul", 6, 384, ["384*6", "4*6=24", "8*6=48+2=50|4", "3*6=18+5=23|04"]),
         ("div", 944, 8, ["944/8", "9=8*1+1|1", "14=8*1+6|11", "64=8*8+0|118"]),
-        ("div", 918, 34, ["918/34", "91/34~2", "4*2=08", "3*2=06+0=06|8", "91-68=23|2",
-                          "238/34~7", "4*7=28", "3*7=21+2=23|8", "238-238=0|27"]),
+        ("div", 918, 34, ["918/34", "91/34~2", "4*2=08", "3*2=06+0=06|8", "91>=68", "11-8=3", "09-6-1=2|3",
+                          "23<34|2", "238/34~7", "4*7=28", "3*7=21+2=23|8", "238>=238", "08-8=0",
+                          "03-3-0=0|0", "00<34|27"]),
+        ("div", 687, 66, ["687/66", "68/66~1", "6*1=06", "6*1=06+0=06|6", "68>=66", "08-6=2", "06-6-0=0|2",
+                          "02<66|1", "27/66~0", "27<66|10"]),
         ("mul", 7, 8, ["7*8=56"]),
     ],
 )  # fmt: skip
@@ -91,6 +107,8 @@ def test_the_line_reader_sees_a_wrong_line() -> None:
     assert not line_holds("3*2=06+1=06|8")
     assert not line_holds("14=8*1+5")
     assert not line_holds("91<68")
+    assert not line_holds("67<67|4")
+    assert not line_holds("1=1,7<6")
 
 
 def test_settled_digits_and_carries_are_copied_from_the_line_above() -> None:
@@ -114,9 +132,24 @@ def test_impossible_operations_are_refused() -> None:
 
 
 def test_long_division_shows_corrected_guesses_only_with_a_generator() -> None:
-    assert all(not RETRY.fullmatch(line) for n in range(300) for line in worked("div", n * 17, 23)[0])
-    rng = Random(0)
-    assert any(RETRY.fullmatch(line) for n in range(300) for line in worked("div", n * 17, 23, rng)[0])
+    def guesses(rng: Random | None) -> list[tuple[int, str]]:
+        return [(n, line) for n in range(300) for line in worked("div", n * 17, 23, rng)[0] if "~" in line]
+
+    right = guesses(None)
+    assert all(int(line[-1]) == int(line.split("/")[0]) // 23 for _, line in right)
+    shown = guesses(Random(0))
+    assert set(shown) > set(right)
+    wrong = [line for n, line in shown if (n, line) not in right]
+    gaps = {int(line[-1]) - int(line.split("/")[0]) // 23 for line in wrong}
+    assert gaps == {-1, 1}
+    assert 0.05 < len(wrong) / len(right) < 0.25
+
+
+def test_a_rest_is_written_with_two_digits_and_fits_the_answer() -> None:
+    for n in range(400):
+        for line in worked("div", n * 23 % 9800, 23 + n % 70, Random(n))[0]:
+            rest = re.fullmatch(r"(\d+)(<|>=)(\d\d)(\|\d+)?", line)
+            assert rest is None or len(rest[1]) in (2, 3)
 
 
 @pytest.fixture(scope="module")

@@ -113,7 +113,7 @@ def test_a_trained_trunk_is_saved_in_bf16_with_its_tokenizer(
         language, "TRUNK", Schedule(rows=2, length=8, every=2, stages=(Stage("t", 48, {"tales": 1.0}),))
     )
     again = Schedule(rows=2, length=8, every=2, stages=(Stage("again", 32, {"tales": 1.0}),))
-    monkeypatch.setattr(language, "SECOND", again)
+    monkeypatch.setattr(language, "PASSES", {"second": again})
     monkeypatch.setattr(language, "trunk_config", config)
     monkeypatch.setattr(language, "pretrain", partial(pretrain, compiled=False))
     language.make_streams(work)
@@ -126,7 +126,7 @@ def test_a_trained_trunk_is_saved_in_bf16_with_its_tokenizer(
     assert ChatCodec.load(work.path("trunk")).end == 3
     assert "tokens of streams: tales 500" in work.path("run.log").read_text()
 
-    language.train_on(work)
+    language.train_on(work, "second")
     second = load_file(work.path("second.run", "weights.safetensors"))
     assert any(not torch.equal(second[name], last[name]) for name in last)
     model = load_model_folder(work.path("trunk"))

@@ -36,7 +36,7 @@ def save_vector(work: Work, name: str) -> None:
 
 
 def save_probes(work: Work) -> None:
-    site, print_ = Site((1,), probing.POOLINGS), fingerprint(work.path("trunk"))
+    site, print_ = Site((1,), ("last", "max_rolling_mean")), fingerprint(work.path("trunk"))
     wanted = [("correct", name) for name in NAMES] + [("reading", name) for name in probing.READINGS]
     probes = [
         Probe(

@@ -40,11 +40,12 @@ def test_pooled_states_are_those_of_each_prompt_alone(
     rows.append(replace(rows[1], history=(("hello", "Hi there."),)))
     found = probing.pooled_states(tiny_model, codec, rows, (0, 1), rows=2)
     for layer in (0, 1):
-        site = Site((layer,), probing.POOLINGS)
+        site = Site((layer,), ("last", "max_rolling_mean"))
         for row, vector in zip(rows, found[layer], strict=True):
+            own = len(codec.encode_prompt(row.prompt))
             with torch.inference_mode(), Taps(tiny_model, (layer,)) as taps:
                 tiny_model(input_ids=torch.tensor([codec.encode_prompt(row.prompt, row.history)]))
-            assert torch.allclose(vector, site.vector(taps.states), atol=1e-5)
+            assert torch.allclose(vector, site.vector({layer: taps.states[layer][0, -own:]}), atol=1e-5)
     assert not torch.allclose(found[1][1], found[1][5], atol=1e-2)  # the turns before a prompt count
     assert torch.allclose(found[1][0], found[1][4], atol=1e-5)
 
@@ -160,7 +161,7 @@ def test_a_desk_finds_a_planted_direction_and_reports_it(work: Work, tiny_folder
     assert probe.meta["auroc"] > 0.99
     assert probe.meta["ece"] < 0.1
     assert int(probe.weight.abs().argmax()) == 0
-    assert probe.site.name == "L1:last+max_rolling_mean"
+    assert probe.site.name == "L1:last+max_rolling_mean@turn"
     shuffled = {
         split: x[torch.randperm(len(x), generator=torch.Generator().manual_seed(5))]
         for split, x in states.items()

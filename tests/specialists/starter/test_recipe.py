@@ -72,7 +72,7 @@ def shrink(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(language, "VOCABULARY", 400)
     patch.setattr(language, "STREAM_TOKENS", dict.fromkeys(language.STREAM_TOKENS, 1500))
     patch.setattr(language, "TRUNK", TINY)
-    patch.setattr(language, "SECOND", TINY)
+    patch.setattr(language, "PASSES", dict.fromkeys(language.PASSES, TINY))
     patch.setattr(language, "trunk_config", tiny_trunk)
     patch.setattr(language, "pretrain", partial(pretrain, compiled=False))
     course = makers.Course(40, Tuning(rank=2, steps=2, rows=4), 3)

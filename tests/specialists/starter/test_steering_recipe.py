@@ -84,6 +84,8 @@ def test_speech_needs_two_pairs_of_marks() -> None:
     assert not talks('He said "no" and left.')
     assert not talks("Nobody spoke.")
     assert not talks('"Hi there," said Tom. ' * 8)  # speech that loops is no story
+    assert not talks("Once there was a little" + '."' * 20)  # marks are no speech
+    assert not talks('She ate food." One day, her mother came." She was glad." The end."')  # nothing opens
     assert not in_tongue("fr")("le chat est grand. " * 8)
 
 

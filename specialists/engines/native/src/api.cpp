@@ -198,7 +198,7 @@ int64_t ph_cache_bytes(ph_model* model) {
 
 int ph_adapter_new(ph_model* model, int32_t kind, int32_t* adapter) {
   return locked(model, [&] {
-    require(is_dense(kind), "adapters are kept as 0 (float), 1 (bf16) or 16 (f16)");
+    require(is_dense(kind), "adapters are kept as 0 (float), 1 (bf16), 16 (f16) or 9 (bytes)");
     auto made = std::make_unique<Adapter>();
     made->kind = kind;
     *adapter = model->adapters.add(std::move(made));
@@ -263,14 +263,10 @@ int ph_plan_new(ph_model* model, const ph_entry* entries, int32_t entry_count, c
   return locked(model, [&] {
     auto made = std::make_unique<Plan>();
     for (int i = 0; i < entry_count; i++) made->entries.push_back(entry_of(entries[i], model->shape));
-    for (int i = 0; i < head_count; i++) {
+    for (int i = 0; i < head_count; i++)
       require(heads[i].layer >= 0 && heads[i].layer < model->shape.layers && heads[i].weight != nullptr,
               "a head at layer " + std::to_string(heads[i].layer));
-      Head head;
-      head.layer = heads[i].layer, head.bias = heads[i].bias;
-      head.weight.assign(heads[i].weight, heads[i].weight + model->shape.width);
-      made->heads.push_back(std::move(head));
-    }
+    pack_heads(*model, *made, heads, head_count);
     *plan = model->plans.add(std::move(made));
     return PH_OK;
   });

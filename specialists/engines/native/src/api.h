@@ -15,7 +15,8 @@
 enum { PH_OK = 0, PH_BAD_ARGUMENT = 1, PH_OUT_OF_CONTEXT = 2, PH_OUT_OF_CACHE = 3, PH_NOT_FINITE = 4, PH_FAILED = 5 };
 
 // How numbers are stored; the quantized kinds are their own number of bits.
-enum { PH_F32 = 0, PH_BF16 = 1, PH_F16 = 16, PH_INT8 = 8, PH_INT4 = 4, PH_INT3 = 3, PH_INT2 = 2 };
+// PH_BYTE is a byte a number and one scale a row, multiplied in float: for adapters, which few rows read.
+enum { PH_F32 = 0, PH_BF16 = 1, PH_F16 = 16, PH_BYTE = 9, PH_INT8 = 8, PH_INT4 = 4, PH_INT3 = 3, PH_INT2 = 2 };
 
 // The maps and vectors of a layer; those of the whole model are asked for with layer -1.
 enum { PH_Q = 0, PH_K, PH_V, PH_O, PH_GATE, PH_UP, PH_DOWN, PH_MAPS, PH_EMBED = PH_MAPS, PH_HEAD };
@@ -63,8 +64,9 @@ struct ph_run {  // consecutive tokens of one sequence in one step; the pointers
   float* logprobs;          // null, or [count]: where to report them
   float* logits;            // null, or [vocabulary]: the logits after the last token
   const int32_t* tap_layers;
-  float* taps;              // null, or [taps_count, count, width]: the residual stream
+  float* taps;              // null, or [taps_count, ..., width]: the residual stream, one token after another
   float* readings;          // null, or [count, heads of the plan]
+  int64_t taps_stride;      // floats from one tapped layer's first token to the next layer's
   int32_t sequence, count, adapter, plan;  // adapter and plan: -1 for none
   int32_t generation;       // 0: these tokens are prompt, 1: generation (what a vector's scope means)
   int32_t draw;             // 1: report the likeliest next token

@@ -31,7 +31,7 @@ Forward::Forward(ph_model& model, std::vector<Row>& rows)
       touched_[size_t(entry.head.layer)] = 1;
       if (entry.head.gate_layer >= 0) touched_[size_t(entry.head.gate_layer)] = 1;
     }
-    for (const Head& head : row.plan->heads) touched_[size_t(head.layer)] = 1;
+    for (const Heads& heads : row.plan->heads) touched_[size_t(heads.layer)] = 1;
   }
 }
 
@@ -46,7 +46,10 @@ void Forward::work(int t) {
     attention(layer, t);
     attention_output(layer, t);
     feed_forward(layer, t);
-    if (touched_[size_t(layer)]) after_layer(layer, t);
+    if (meets_after(layer)) {
+      after_layer(layer, t);
+      model_.context->pool.barrier();
+    }
   }
   finish(t);
 }
@@ -120,30 +123,43 @@ void Forward::adapters_in(int layer, Site site, const Input& input, int t) {
   int units = 0;
   for (const Span& span : spans_) {
     const LowRank& low = span.adapter->sites[size_t(layer) * SITES + site];
+    QuantRows quant;
+    if (!low.a.dense()) quant = input.quant[group_slot(low.a.group)].from(span.begin);
     for (int block = 0; block < low.a.blocks; block++)
       if (units++ % threads_ == t)
-        kernels_.multiply(low.a, block, block + 1, input.x + size_t(span.begin) * input.stride, input.stride, nullptr,
+        kernels_.multiply(low.a, block, block + 1, input.x + size_t(span.begin) * input.stride, input.stride, &quant,
                           span.end - span.begin, scratch_.low[span.begin], scratch_.low.stride, false);
   }
   model_.context->pool.barrier();
 }
 
+// Ask for the beginning of what is read next; its rest the processor asks for by itself.
+static void near(const Matrix& m, int block) {
+  for (size_t at = 0; block < m.blocks && at < 2048; at += 64) __builtin_prefetch(m.block(block) + at);
+}
+
 void Forward::product(int layer, int map, const Input& input, Part blocks, Rows& to, bool add) {
   const Matrix& weights = model_.layers[size_t(layer)].maps[map];
   const QuantRows* quant = weights.dense() ? nullptr : &input.quant[group_slot(weights.group)];
+  const auto out_of = [&](size_t span) -> const LowRank::Out& {
+    return spans_[span].adapter->sites[size_t(layer) * SITES + size_t(site_of(map))].maps[map];
+  };
+  if (!spans_.empty()) near(out_of(0).b, blocks.begin);
   kernels_.multiply(weights, blocks.begin, blocks.end, input.x, input.stride, quant, count_, to[0], to.stride, add);
-  for (const Span& span : spans_) {
-    const LowRank& low = span.adapter->sites[size_t(layer) * SITES + size_t(site_of(map))];
-    const auto out = low.maps.find(map);
-    if (out == low.maps.end()) continue;
-    kernels_.multiply(out->second.b, blocks.begin, blocks.end, scratch_.low[span.begin] + out->second.at,
-                      scratch_.low.stride, nullptr, span.end - span.begin, to[span.begin], to.stride, true);
+  for (size_t i = 0; i < spans_.size(); i++) {
+    const Span& span = spans_[i];
+    const LowRank::Out& out = out_of(i);
+    if (i + 1 < spans_.size()) near(out_of(i + 1).b, blocks.begin);
+    if (out.b.blocks == 0) continue;
+    kernels_.multiply(out.b, blocks.begin, blocks.end, scratch_.low[span.begin] + out.at, scratch_.low.stride, nullptr,
+                      span.end - span.begin, to[span.begin], to.stride, true);
   }
 }
 
 void Forward::attention_inputs(int layer, int t) {
   const Layer& one = model_.layers[size_t(layer)];
   const Matrix* readers[] = {&one.maps[PH_Q], &one.maps[PH_K], &one.maps[PH_V]};
+  if (layer > 0 && touched_[size_t(layer) - 1] && !meets_after(layer - 1)) after_layer(layer - 1, t);
   const Input& input = normalized(one.norms[PH_NORM_INPUT], readers, 3, t);
   adapters_in(layer, SITE_QKV, input, t);
   // The blocks of all three in one row, of which every thread takes an equal part.
@@ -251,11 +267,15 @@ void Forward::attention(int layer, int t) {
   model_.context->pool.barrier();
 }
 
+// Of several rows, each is looked at by the thread that reads it first in the next layer, so nobody waits.
+bool Forward::meets_after(int layer) const {
+  return touched_[size_t(layer)] && (count_ == 1 || layer + 1 == model_.shape.layers);
+}
+
 void Forward::after_layer(int layer, int t) {
   const Part mine = share(count_, t);
   for (int i = mine.begin; i < mine.end; i++)
     intervene(kernels_, model_.shape, rows_[size_t(i)], layer, scratch_.x[i]);
-  model_.context->pool.barrier();
 }
 
 // -- logits ---------------------------------------------------------------------------------------------------------

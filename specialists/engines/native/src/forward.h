@@ -38,6 +38,7 @@ class Forward {
   void write_cache(int layer, int row, int group);
   void attention_output(int layer, int t);
   void feed_forward(int layer, int t);
+  bool meets_after(int layer) const;
   void after_layer(int layer, int t);
   void finish(int t);
   void head_rows(int first, int count, int t);

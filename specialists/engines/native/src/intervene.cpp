@@ -32,8 +32,17 @@ static void act(const Kernels& kernels, const Entry& entry, float* x, int width)
 static void tap(const ph_run& run, int index, int layer, const float* x, int width) {
   for (int i = 0; run.taps != nullptr && i < run.taps_count; i++)
     if (run.tap_layers[i] == layer)
-      std::memcpy(run.taps + (size_t(i) * size_t(run.count) + size_t(index)) * size_t(width), x,
+      std::memcpy(run.taps + size_t(i) * size_t(run.taps_stride) + size_t(index) * size_t(width), x,
                   sizeof(float) * size_t(width));
+}
+
+// All of a layer's heads in one pass over the state.
+static void read(const Kernels& kernels, const Heads& heads, const float* x, float* readings) {
+  thread_local std::vector<float> found;
+  const size_t padded = size_t(heads.weights.blocks) * BLOCK;
+  if (found.size() < padded) found.resize(padded);
+  kernels.multiply(heads.weights, 0, heads.weights.blocks, x, 0, nullptr, 1, found.data(), 0, false);
+  for (size_t i = 0; i < heads.places.size(); i++) readings[heads.places[i]] = found[i];
 }
 
 static void steer(const Kernels& kernels, const ph_shape& shape, Row& row, int layer, float* x) {
@@ -52,10 +61,9 @@ static void steer(const Kernels& kernels, const ph_shape& shape, Row& row, int l
     if (entry.head.gate_layer >= 0 && !row.gates[i]) continue;
     act(kernels, entry, x, shape.width);
   }
-  for (size_t i = 0; run.readings != nullptr && i < plan.heads.size(); i++)
-    if (plan.heads[i].layer == layer)
-      run.readings[size_t(row.index) * plan.heads.size() + i] =
-          kernels.dot(x, plan.heads[i].weight.data(), shape.width) + plan.heads[i].bias;
+  for (const Heads& heads : plan.heads)
+    if (run.readings != nullptr && heads.layer == layer)
+      read(kernels, heads, x, run.readings + size_t(row.index) * size_t(plan.head_count));
 }
 
 void intervene(const Kernels& kernels, const ph_shape& shape, Row& row, int layer, float* x) {

@@ -11,7 +11,8 @@ constexpr int BLOCK = 16;      // rows of weights that are packed together
 constexpr int CHUNK = 32;      // columns that quantized kinds are unpacked by; a group is one or several
 constexpr int POSITIONS = 32;  // tokens of one block of the key-value cache
 
-constexpr bool is_dense(int kind) { return kind == PH_F32 || kind == PH_BF16 || kind == PH_F16; }
+constexpr bool is_dense(int kind) { return kind == PH_F32 || kind == PH_BF16 || kind == PH_F16 || kind == PH_BYTE; }
+constexpr size_t number_bytes(int kind) { return kind == PH_F32 ? 4 : kind == PH_BYTE ? 1 : 2; }  // dense kinds
 constexpr int offset(int bits) { return 1 << (bits - 1); }
 constexpr size_t chunk_bytes(int bits) { return size_t(CHUNK) * BLOCK * bits / 8; }
 
@@ -31,6 +32,7 @@ struct Weights {
   const uint8_t* codes = nullptr;
   const uint16_t* scales = nullptr;  // [blocks][groups][16]
   const float* bias = nullptr;       // [blocks * 16], or null
+  const float* row_scales = nullptr; // [blocks * 16], PH_BYTE only
 
   const uint8_t* block(int b) const { return codes + size_t(b) * block_bytes; }
   const uint16_t* block_scales(int b) const { return scales + size_t(b) * size_t(groups) * BLOCK; }
@@ -43,6 +45,14 @@ struct QuantRows {
   int32_t* sums = nullptr;    // [rows][parts][groups]
   float* scales = nullptr;    // [rows][groups]
   int parts = 1, groups = 0, padded = 0;
+
+  QuantRows from(int row) const {  // the rows from this one on
+    QuantRows rest = *this;
+    rest.codes += size_t(row) * size_t(parts) * size_t(padded);
+    rest.sums += size_t(row) * size_t(parts) * size_t(groups);
+    rest.scales += size_t(row) * size_t(groups);
+    return rest;
+  }
 };
 
 // One token's query heads that share a key-value head, against that head's cache.

@@ -55,6 +55,7 @@ static void require(bool condition, const std::string& what) {
 static void check(const ph_matrix& m) {
   const std::string shape = std::to_string(m.rows) + " x " + std::to_string(m.columns);
   require(m.rows > 0 && m.columns > 0 && m.data != nullptr, "a matrix of shape " + shape + " or without data");
+  require(m.kind != PH_BYTE || m.scales != nullptr, "bytes without the scales of their rows");
   if (is_dense(m.kind)) return;
   require(m.kind == PH_INT8 || m.kind == PH_INT4 || m.kind == PH_INT3 || m.kind == PH_INT2,
           "weights of kind " + std::to_string(m.kind) + ": it is one of 0, 1, 16, 8, 4, 3, 2");
@@ -140,7 +141,7 @@ Matrix pack(const ph_matrix& source) {
   m.kind = source.kind, m.rows = source.rows, m.columns = source.columns;
   m.blocks = (m.rows + BLOCK - 1) / BLOCK;
   if (m.dense()) {
-    m.block_bytes = size_t(m.columns) * BLOCK * (m.kind == PH_F32 ? 4 : 2);
+    m.block_bytes = size_t(m.columns) * BLOCK * number_bytes(m.kind);
   } else {
     m.group = source.group;
     m.groups = (m.columns + m.group - 1) / m.group;
@@ -152,6 +153,11 @@ Matrix pack(const ph_matrix& source) {
   m.codes = m.code_memory.data();
   if (m.kind == PH_F32) {
     pack_dense(m, static_cast<const uint32_t*>(source.data));
+  } else if (m.kind == PH_BYTE) {
+    pack_dense(m, static_cast<const uint8_t*>(source.data));
+    m.row_scale_memory.assign(size_t(m.blocks) * BLOCK, 0.0f);
+    std::memcpy(m.row_scale_memory.data(), source.scales, sizeof(float) * size_t(m.rows));
+    m.row_scales = m.row_scale_memory.data();
   } else if (m.dense()) {
     pack_dense(m, static_cast<const uint16_t*>(source.data));
   } else {
@@ -173,6 +179,8 @@ void Matrix::unpack_row(int row, float* out) const {
     const size_t at = size_t(column) * BLOCK + within;
     if (kind == PH_F32) {
       out[column] = float_of(reinterpret_cast<const uint32_t*>(start)[at]);
+    } else if (kind == PH_BYTE) {
+      out[column] = float(int8_t(start[at])) * row_scales[row];
     } else if (dense()) {
       const uint16_t bits = reinterpret_cast<const uint16_t*>(start)[at];
       out[column] = kind == PH_BF16 ? bf16_to_float(bits) : half_to_float(bits);

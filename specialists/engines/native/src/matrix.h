@@ -13,7 +13,7 @@ constexpr int WIDEST = 256;  // the largest group; rows of activations are padde
 struct Matrix : Weights {
   Array<uint8_t> code_memory;
   Array<uint16_t> scale_memory;
-  std::vector<float> bias_memory;
+  std::vector<float> bias_memory, row_scale_memory;
 
   bool dense() const { return is_dense(kind); }
   size_t bytes() const { return code_memory.bytes() + scale_memory.bytes(); }

@@ -91,20 +91,52 @@ void ph_model::check() const {
 
 // -- adapters -------------------------------------------------------------------------------------------------------
 
-static Matrix pack_floats(const std::vector<float>& data, int rows, int columns, int kind) {
+// Bytes, and a scale for each row and group of columns, whose largest number becomes 127.
+static void round_to_bytes(const float* data, int rows, int columns, int group, std::vector<int8_t>& codes,
+                           std::vector<float>& scales) {
+  for (int row = 0; row < rows; row++)
+    for (int start = 0; start < columns; start += group) {
+      const float* from = data + size_t(row) * size_t(columns) + size_t(start);
+      const int count = columns - start < group ? columns - start : group;
+      float most = 0;
+      for (int i = 0; i < count; i++) most = std::fmax(most, std::fabs(from[i]));
+      require(std::isfinite(most), "an adapter with numbers that are not finite");
+      scales.push_back(most / 127);
+      for (int i = 0; i < count; i++) codes.push_back(most > 1e-30f ? int8_t(std::lrint(from[i] * (127 / most))) : 0);
+    }
+}
+
+// `group` is that of PH_INT8; the other kinds have none.
+static Matrix pack_floats(const float* data, int rows, int columns, int kind, int group = 0,
+                          const float* bias = nullptr) {
+  const size_t count = size_t(rows) * size_t(columns);
   std::vector<uint16_t> halves;
+  std::vector<int8_t> codes;
+  std::vector<float> scales;
   ph_matrix source{};
-  source.kind = kind, source.rows = rows, source.columns = columns, source.data = data.data();
-  if (kind != PH_F32) {
-    halves.resize(data.size());
-    for (size_t i = 0; i < data.size(); i++)
-      halves[i] = kind == PH_BF16 ? float_to_bf16(data[i]) : float_to_half(data[i]);
+  source.kind = kind, source.rows = rows, source.columns = columns, source.group = group, source.bias = bias;
+  source.data = data;
+  if (kind == PH_BYTE || kind == PH_INT8) {
+    round_to_bytes(data, rows, columns, kind == PH_INT8 ? group : columns, codes, scales);
+    source.data = codes.data(), source.scales = scales.data();
+  } else if (kind != PH_F32) {
+    halves.resize(count);
+    for (size_t i = 0; i < count; i++) halves[i] = kind == PH_BF16 ? float_to_bf16(data[i]) : float_to_half(data[i]);
     source.data = halves.data();
   }
   return pack(source);
 }
 
-static void pack_site(Adapter& adapter, int layer, int site) {
+// The group of columns in which activations meet the trunk's weights at this site as int8; 0 if they do not.
+static int group_at(const ph_model& model, int layer, int site) {
+  for (int map = 0; map < PH_MAPS; map++) {
+    const Matrix& weights = model.layers[size_t(layer)].maps[map];
+    if (site_of(map) == site && !weights.dense()) return weights.group;
+  }
+  return 0;
+}
+
+static void pack_site(const ph_model& model, Adapter& adapter, int layer, int site) {
   LowRank& to = adapter.sites[size_t(layer) * SITES + size_t(site)];
   std::vector<float> together;
   int inputs = 0, at = 0;
@@ -117,16 +149,39 @@ static void pack_site(Adapter& adapter, int layer, int site) {
     together.insert(together.end(), one.a.begin(), one.a.end());
     together.resize((size_t(at) + padded) * size_t(inputs), 0.0f);
     LowRank::Out& out = to.maps[map];
-    out.b = pack_floats(one.b, one.outputs, one.rank, adapter.kind);
+    out.b = pack_floats(one.b.data(), one.outputs, one.rank, adapter.kind);
     out.at = at;
     at += int(padded);
   }
-  if (at > 0) to.a = pack_floats(together, at, inputs, adapter.kind);
+  if (at == 0) return;
+  // Beside codes the first product takes the int8 activations that are there already.
+  const int group = adapter.kind == PH_BYTE ? group_at(model, layer, site) : 0;
+  to.a = pack_floats(together.data(), at, inputs, group > 0 ? int(PH_INT8) : adapter.kind, group);
 }
 
 void ph::pack_adapter(const ph_model& model, Adapter& adapter) {
   adapter.sites.resize(size_t(model.shape.layers) * SITES);
   for (int layer = 0; layer < model.shape.layers; layer++)
-    for (int site = 0; site < SITES; site++) pack_site(adapter, layer, site);
+    for (int site = 0; site < SITES; site++) pack_site(model, adapter, layer, site);
   adapter.given.clear();
+}
+
+// -- heads ----------------------------------------------------------------------------------------------------------
+
+void ph::pack_heads(const ph_model& model, Plan& plan, const ph_head* heads, int count) {
+  const size_t width = size_t(model.shape.width);
+  plan.head_count = count;
+  for (int layer = 0; layer < model.shape.layers; layer++) {
+    Heads here;
+    std::vector<float> weights, biases;
+    for (int i = 0; i < count; i++) {
+      if (heads[i].layer != layer) continue;
+      here.places.push_back(i), biases.push_back(heads[i].bias);
+      weights.insert(weights.end(), heads[i].weight, heads[i].weight + width);
+    }
+    if (here.places.empty()) continue;
+    here.layer = layer;
+    here.weights = pack_floats(weights.data(), int(biases.size()), int(width), PH_F32, 0, biases.data());
+    plan.heads.push_back(std::move(here));
+  }
 }

@@ -36,9 +36,9 @@ struct LowRank {
   Matrix a;
   struct Out {
     Matrix b;
-    int at = 0;  // where this map's part of a.x begins
+    int at = 0;  // where this map's part of a.x begins; no blocks of `b` where the map is not adapted
   };
-  std::map<int, Out> maps;
+  Out maps[PH_MAPS];
 };
 
 struct Adapter {
@@ -57,15 +57,17 @@ struct Entry {
   std::vector<float> vector, reader, gate;
 };
 
-struct Head {
+// All heads of a plan at one layer: the rows of a matrix, read by one product.
+struct Heads {
   int layer = 0;
-  float bias = 0;
-  std::vector<float> weight;
+  Matrix weights;
+  std::vector<int> places;  // of each among the plan's heads
 };
 
 struct Plan {
   std::vector<Entry> entries;
-  std::vector<Head> heads;
+  std::vector<Heads> heads;
+  int head_count = 0;
 };
 
 // Numbers that users hold: never reused, so that a stale one names nothing.
@@ -120,6 +122,7 @@ struct ph_model {
 namespace ph {
 
 void pack_adapter(const ph_model& model, Adapter& adapter);
+void pack_heads(const ph_model& model, Plan& plan, const ph_head* heads, int count);
 void step(ph_model& model, ph_run* runs, int count);
 
 }  // namespace ph

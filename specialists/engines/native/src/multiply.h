@@ -16,26 +16,37 @@ constexpr int PREFETCH = 1024;
 
 template <int KIND, int ROWS, int UNITS>
 void dense_tile(const Weights& a, int block, const float* x, size_t x_stride, int row, const Target& to) {
+  constexpr size_t LINE = BLOCK * number_bytes(KIND);
+  constexpr int STEP = LINE < 32 ? 4 : 2;  // columns a turn
   // Two sums each, of even and odd columns: one would wait for its own last addition.
   Floats sums[2][UNITS][ROWS][PIECES] = {};
   const uint8_t* weights = a.block(block);
+  // Where a block is short, the next tile's are what comes next.
+  const size_t tile = UNITS * a.block_bytes, ahead = tile > 4 * PREFETCH || tile < LINE * 4 ? PREFETCH : tile;
   x += size_t(row) * x_stride;
-  const size_t line = BLOCK * number_bytes(KIND);
-  auto column = [&](int k, int odd) __attribute__((always_inline)) {
+  auto column = [&](int k, int turn) __attribute__((always_inline)) {
     for (int u = 0; u < UNITS; u++)
       for (int h = 0; h < PIECES; h++) {
-        const uint8_t* at = weights + u * a.block_bytes + size_t(k) * line + h * WIDTH * number_bytes(KIND);
-        if (h == 0 && ROWS <= 2) __builtin_prefetch(at + PREFETCH);
+        const uint8_t* at = weights + u * a.block_bytes + size_t(k) * LINE + h * WIDTH * number_bytes(KIND);
+        if (h == 0 && ROWS <= 2 && turn * LINE % 64 == 0) __builtin_prefetch(at + ahead);
         const Floats w = load_weights<KIND>(at);
-        for (int r = 0; r < ROWS; r++) sums[odd][u][r][h] += w * splat(x[size_t(r) * x_stride + k]);
+        for (int r = 0; r < ROWS; r++) sums[turn % 2][u][r][h] += w * splat(x[size_t(r) * x_stride + k]);
       }
   };
   int k = 0;
+  for (; k + STEP <= a.columns; k += STEP) {
+    column(k, 0), column(k + 1, 1);
+    if constexpr (STEP == 4) column(k + 2, 2), column(k + 3, 3);
+  }
   for (; k + 2 <= a.columns; k += 2) column(k, 0), column(k + 1, 1);
   if (k < a.columns) column(k, 0);
   for (int u = 0; u < UNITS; u++)
     for (int r = 0; r < ROWS; r++)
-      for (int h = 0; h < PIECES; h++) finish(a, to, block + u, row + r, h, sums[0][u][r][h] + sums[1][u][r][h]);
+      for (int h = 0; h < PIECES; h++) {
+        Floats sum = sums[0][u][r][h] + sums[1][u][r][h];
+        if constexpr (KIND == PH_BYTE) sum *= load<Floats>(a.row_scales + size_t(block + u) * BLOCK + h * WIDTH);
+        finish(a, to, block + u, row + r, h, sum);
+      }
 }
 
 // -- quantized ------------------------------------------------------------------------------------------------------
@@ -145,6 +156,7 @@ void multiply(const Weights& a, int begin, int end, const float* x, size_t x_str
     case PH_F32: return all_rows<PH_F32, 1>(a, begin, end, x, x_stride, nullptr, rows, to);
     case PH_BF16: return all_rows<PH_BF16, 1>(a, begin, end, x, x_stride, nullptr, rows, to);
     case PH_F16: return all_rows<PH_F16, 1>(a, begin, end, x, x_stride, nullptr, rows, to);
+    case PH_BYTE: return all_rows<PH_BYTE, 1>(a, begin, end, x, x_stride, nullptr, rows, to);
     case PH_INT8: return quantized<8>(a, begin, end, quant, rows, to);
     case PH_INT4: return quantized<4>(a, begin, end, quant, rows, to);
     case PH_INT3: return quantized<3>(a, begin, end, quant, rows, to);

@@ -153,7 +153,17 @@ PH_INLINE Floats load_weights<PH_F16>(const uint8_t* from) {
   return (Floats)(sign | (Words)value | special);
 #endif
 }
-constexpr size_t number_bytes(int kind) { return kind == PH_F32 ? 4 : 2; }
+
+template <>
+PH_INLINE Floats load_weights<PH_BYTE>(const uint8_t* from) {
+#if defined(__AVX512F__)
+  return (Floats)_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32((__m128i)load<Bytes>(from)));
+#elif defined(__AVX2__)
+  return (Floats)_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(from))));
+#else
+  return __builtin_convertvector(load<Bytes>(from), Floats);
+#endif
+}
 
 // Piece `h` of cell `j` (0 to 7) of a chunk of 32 columns: for WIDTH rows, four columns a row, one unsigned byte each.
 template <int BITS>

@@ -146,6 +146,7 @@ ph_run run_of(const Asked& asked, int32_t sequence, int begin, int end, Told& to
   told.logits.resize(VOCABULARY), told.states.resize(size_t(2 * WIDTH * (end - begin)));
   told.readings.resize(asked.plan >= 0 ? size_t(end - begin) : 0);
   run.logits = told.logits.data(), run.taps = told.states.data(), run.tap_layers = layers, run.taps_count = 2;
+  run.taps_stride = WIDTH * run.count;
   if (asked.plan >= 0) run.readings = told.readings.data();
   return run;
 }

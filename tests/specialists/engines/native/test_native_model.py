@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from byte_groups import in_bytes
 from torch import Tensor
 from transformers import (
     LlamaConfig,
@@ -25,11 +26,13 @@ from transformers import (
 from pilothouse.kernels.quant import Quantized, dequantize
 from pilothouse.kernels.steer import SteerTables, steer
 from pilothouse.router.steer.vector import Encoder, Gate, SteeringVector
+from pilothouse.specialists.adapters import Adapter, LowRank
 from pilothouse.specialists.engines.base import Head
 from pilothouse.specialists.engines.native import library as lib
 from pilothouse.specialists.engines.native import model as native_model
-from pilothouse.specialists.engines.native.model import MAPS, Context, NativeModel, Run
+from pilothouse.specialists.engines.native.model import MAPS, Context, NativeModel
 from pilothouse.specialists.engines.native.plans import plan_of
+from pilothouse.specialists.engines.native.run import Run
 from pilothouse.specialists.engines.native.weights import Stored
 from pilothouse.specialists.leanconfig import NotLean
 
@@ -205,6 +208,52 @@ def test_weights_come_back_as_the_codes_say(
         assert torch.allclose(found, wanted, rtol=1e-3, atol=1e-6)  # scales are kept in 11 bits
 
 
+# -- adapters ----------------------------------------------------------------------------------------------
+
+
+def made_adapter(model: PreTrainedModel, rank: int = 5) -> Adapter:
+    """A random adapter on every linear map."""
+    draw = torch.Generator().manual_seed(4)
+
+    def product(outputs: int, inputs: int) -> LowRank:
+        a, b = torch.randn(rank, inputs, generator=draw), torch.randn(outputs, rank, generator=draw)
+        return LowRank(a * inputs**-0.5, b * 0.3)
+
+    names = [f"model.layers.{layer}.{name}" for layer in range(LAYERS) for name in MAPS]
+    return Adapter("a", {n: product(*model.get_parameter(f"{n}.weight").shape) for n in names}, rank)
+
+
+def test_beside_codes_adapters_are_bytes(
+    context: Context,
+    folders: dict[str, Path],
+    plain: Callable[[str, torch.dtype], PreTrainedModel],
+    mixed: dict[str, tuple[int, int]],
+) -> None:
+    truth = dequantized(plain("qwen2-tied", torch.float32), mixed)
+    adapter, bare = made_adapter(truth), logits_of(truth)
+    for name, product in adapter.products.items():
+        # queries, keys and values share the activations of the first; so do gate and up
+        first = {"k_proj": "q_proj", "v_proj": "q_proj", "up_proj": "gate_proj"}
+        above, _, last = name.rpartition(".")
+        group = mixed[f"{above}.{first.get(last, last)}.weight"][1]
+        a, b = in_bytes(product.a, group), in_bytes(product.b, product.b.shape[1])
+        truth.get_parameter(f"{name}.weight").data += b @ a
+    wanted = logits_of(truth)
+    assert error(wanted, bare) > 0.1, "the adapter must matter"
+    model = NativeModel(context, folders["qwen2-tied"])
+    assert model.adapter_kind == lib.BYTE
+    taken = model.adapter(adapter)
+    alone = Run(model.sequence(), IDS, taken, draw=True, want_logits=True)
+    model.step([alone])
+    assert alone.logits is not None
+    assert error(alone.logits, wanted[-1]) < 2e-3
+    others = [Run(model.sequence(), IDS[:n], None if n == 3 else taken) for n in (3, 1, 7)]
+    again = Run(model.sequence(), IDS, taken, draw=True, want_logits=True)
+    model.step([*others, again])
+    assert again.logits is not None
+    assert torch.equal(again.logits, alone.logits)
+
+
 # -- many sequences ----------------------------------------------------------------------------------------
 
 
@@ -304,6 +353,38 @@ def test_gates_are_read_before_their_layer_is_steered(context: Context, folders:
     moved = (after - before + 50.0 * direction).norm(dim=-1) > 1e-2
     assert moved.tolist() == (logits >= gate.threshold).tolist()
     assert 0 < int(moved.sum()) < 9
+
+
+def test_instruments_read_the_same_in_a_batch_as_alone(folders: dict[str, Path]) -> None:
+    """On several threads a batch's rows are looked at by whoever goes on with them."""
+    found = []
+    for threads, copies in ((1, 1), (1, 5), (2, 1), (2, 5)):
+        model = NativeModel(Context(threads), folders["llama"])
+        heads = [
+            Head(f"h{i}", i % LAYERS, torch.randn(WIDTH, generator=torch.Generator().manual_seed(i)))
+            for i in range(19)
+        ]
+        steered = (
+            vector("add", 1.5, Gate(0, torch.ones(WIDTH), 0.0, 0.0)),
+            replace(vector("scale", 0.5), layer=1),
+        )
+        plan = plan_of(model, steered, heads)
+        states = torch.full((2, 12, WIDTH), torch.nan)
+        others = [Run(model.sequence(), IDS[i : i + 4], draw=True) for i in range(copies - 1)]
+        run = Run(model.sequence(), IDS[:9], None, plan, True, True, True, taps=(1, 0), into=states, at=2)
+        model.step([*others, run])
+        assert run.readings is not None
+        assert run.last_readings(7) == run.readings[-1, 7:].tolist()
+        assert states[:, :2].isnan().all()
+        assert states[:, 11:].isnan().all()
+        assert torch.equal(run.states[0], states[1, 2:11])
+        found.append((run.readings.clone(), states[:, 2:11], run.logits))
+    for readings, states, logits in found[1:]:
+        assert torch.equal(readings, found[0][0])
+        assert torch.equal(states, found[0][1])
+        assert logits is not None
+        assert found[0][2] is not None
+        assert torch.equal(logits, found[0][2])
 
 
 def test_heads_read_what_steering_left(context: Context, folders: dict[str, Path]) -> None:

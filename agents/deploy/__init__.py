@@ -1,0 +1,1 @@
+"""Pilothouse: agents.deploy."""

@@ -1,0 +1,170 @@
+"""Runs of tokens: what a step is asked, as the C interface reads it, and what it answered.
+
+A token of a small model takes some hundred microseconds, so whatever is done here for each row of each step
+is done once for all rows: one array of integers, one of floats, one of structures.
+"""
+
+from __future__ import annotations
+
+import ctypes as C
+import struct
+from array import array
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import torch
+from torch import Tensor
+
+from . import library as lib
+
+if TYPE_CHECKING:
+    from .model import Numbered, Plan
+    from .model import Sequence as Cached
+
+# struct ph_run: pointers to tokens, targets, logprobs, logits, tap_layers, taps and readings; taps_stride;
+# sequence, count, adapter, plan, generation, draw, taps_count, taps_steered; then what comes back.
+ASKED: Final = struct.Struct("@7Pq8i")
+TOLD: Final = struct.Struct("@2i2f")
+SIZE: Final = ASKED.size + TOLD.size
+FLOAT: Final = 4
+
+
+@dataclass(eq=False, slots=True)
+class Run:
+    """Consecutive tokens of one sequence in one step: what acts on them, what to report, what came back.
+
+    `targets` are the tokens whose log-probabilities are wanted, one after each token. After the step
+    `logprobs` [count], `states` {layer: [count, D]} and `readings` [count, heads] hold what was asked for,
+    `token`, `logprob` and `normaliser` the likeliest next token, its log-probability, and the log of the sum
+    of exponentials; `logits` [V] those after the last token. `status` is `library.OK` or why it failed.
+
+    States are written into `into` [taps, n, D] from its token `at` on, where that is given.
+    """
+
+    sequence: Cached
+    tokens: Sequence[int]
+    adapter: Numbered | None = None
+    plan: Plan | None = None
+    generation: bool = False
+    draw: bool = False
+    want_logits: bool = False
+    targets: Sequence[int] | None = None
+    taps: Sequence[int] = ()
+    taps_steered: bool = True
+    into: Tensor | None = None
+    at: int = 0
+    status: int = 0
+    token: int = -1
+    logprob: float = 0.0
+    normaliser: float = 0.0
+    logits: Tensor | None = None
+    _floats: array[float] | None = None
+    _first: int = 0
+
+    @property
+    def heads(self) -> int:
+        """How many heads its plan has."""
+        return 0 if self.plan is None else self.plan.heads
+
+    @property
+    def floats(self) -> int:
+        """How many numbers it is told: readings, log-probabilities, states; in this order."""
+        count, width = len(self.tokens), self.sequence.model.config.hidden_size
+        states = 0 if self.into is not None else len(self.taps) * count * width
+        return count * self.heads + (0 if self.targets is None else count) + states
+
+    def _part(self, skip: int, *shape: int) -> Tensor:
+        count = 1
+        for size in shape:
+            count *= size
+        assert self._floats is not None
+        flat = torch.frombuffer(
+            self._floats, dtype=torch.float32, count=count, offset=FLOAT * (self._first + skip)
+        )
+        return flat.view(shape)
+
+    @property
+    def readings(self) -> Tensor | None:
+        """What the heads read at every token, [count, heads]."""
+        return self._part(0, len(self.tokens), self.heads) if self.heads else None
+
+    def last_readings(self, skip: int = 0) -> list[float]:
+        """Return what the heads from `skip` on read at the last token."""
+        if self._floats is None or not self.heads:
+            return []
+        end = self._first + len(self.tokens) * self.heads
+        return self._floats[end - self.heads + skip : end].tolist()
+
+    @property
+    def logprobs(self) -> Tensor | None:
+        """The targets' log-probabilities, [count]."""
+        count = len(self.tokens)
+        return None if self.targets is None else self._part(count * self.heads, count)
+
+    @property
+    def states(self) -> Mapping[int, Tensor]:
+        """{layer: [count, D]} at the tapped layers."""
+        if not self.taps:
+            return {}
+        count, model = len(self.tokens), self.sequence.model
+        if self.into is not None:
+            whole = self.into[:, self.at : self.at + count]
+        else:
+            skip = count * self.heads + (0 if self.targets is None else count)
+            whole = self._part(skip, len(self.taps), count, model.config.hidden_size)
+        return dict(zip(self.taps, whole, strict=True))
+
+
+def step(handle: int, runs: Sequence[Run], vocabulary: int) -> None:
+    """Advance every run's sequence by its tokens; see `NativeModel.step`."""
+    ints, told = array("i"), 0
+    for run in runs:
+        ints.extend(run.tokens)
+        if run.targets is not None:
+            ints.extend(run.targets)
+        ints.extend(run.taps)
+        run._first = told
+        told += run.floats
+    floats = array("f", bytes(FLOAT * told))
+    structures = C.create_string_buffer(SIZE * len(runs))
+    place, memory = ints.buffer_info()[0], floats.buffer_info()[0]
+    for index, run in enumerate(runs):
+        run._floats = floats
+        place = _write(structures, SIZE * index, run, place, memory + FLOAT * run._first, vocabulary)
+    lib.check(lib.library().ph_step(handle, structures, len(runs)))
+    for index, run in enumerate(runs):
+        answer = TOLD.unpack_from(structures, SIZE * index + ASKED.size)
+        run.status, run.token, run.logprob, run.normaliser = answer
+        if run.status in (lib.OK, lib.NOT_FINITE):
+            run.sequence.length += len(run.tokens)
+
+
+def _write(to: Any, offset: int, run: Run, place: int, told: int, vocabulary: int) -> int:
+    """Write a run's structure; `place` is where its integers lie, `told` where its floats will. Returns where
+    the next run's integers lie.
+    """
+    count, heads = len(run.tokens), run.heads
+    after = place + 4 * count
+    targets = logprobs = logits = layers = taps = stride = 0
+    readings = told if heads else 0
+    told += FLOAT * count * heads
+    if run.targets is not None:
+        targets, logprobs = after, told
+        after, told = after + 4 * count, told + FLOAT * count
+    if run.want_logits:
+        run.logits = torch.empty(vocabulary)
+        logits = run.logits.data_ptr()
+    if run.taps:
+        width = run.sequence.model.config.hidden_size
+        layers, taps, stride = after, told, count * width
+        after += 4 * len(run.taps)
+        if run.into is not None:
+            stride = run.into.stride(0)
+            taps = run.into.data_ptr() + FLOAT * run.at * width
+    ASKED.pack_into(
+        to, offset, place, targets, logprobs, logits, layers, taps, readings, stride, run.sequence.number,
+        count, -1 if run.adapter is None else run.adapter.number, -1 if run.plan is None else run.plan.number,
+        run.generation, run.draw, len(run.taps), run.taps_steered,
+    )  # fmt: skip
+    return after
