@@ -46,7 +46,8 @@ def replace(path: Path, text: str) -> None:
 
 def read_tensors(path: Path, names: tuple[str, ...]) -> dict[str, Tensor]:
     """Return the tensors of a safetensors file. Raises ArtifactError when it is missing, damaged, or lacks
-    one of `names`.
+    one of `names`. They lie where new tensors lie, not as in the file: some processors sum a row that is not
+    aligned in another order, and what goes on from a file must go on to the bit.
     """
     try:
         tensors = load_file(path)
@@ -55,7 +56,7 @@ def read_tensors(path: Path, names: tuple[str, ...]) -> dict[str, Tensor]:
     missing = [name for name in names if name not in tensors]
     if missing:
         raise ArtifactError(f"{path} lacks {missing}; it holds {sorted(tensors)}; restore the file")
-    return tensors
+    return {name: tensor.clone() for name, tensor in tensors.items()}
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> None:

@@ -143,11 +143,11 @@ def test_triton_reads_strided_states_and_the_stream(triton_device: str) -> None:
 def test_triton_obeys_gates(triton_device: str) -> None:
     x, rows = tokens(65, triton_device)
     tables, gates = filled(65, triton_device), Gates.empty(2, 4, 65, triton_device)
-    gates.put(1, torch.randn(65), 0.0)
+    gates.put(1, (x[1] - x[2]).cpu(), 0.0)  # opens for the first request, not for the second
     tables.gate[1:] = torch.arange(7, device=triton_device) % 3
     slots = torch.arange(16, device=triton_device) % 5
-    decide(gates, x, slots, torch.ones(16, dtype=torch.bool, device=triton_device))
-    assert 0 < int(gates.open[:, 1].sum()) < 5
+    decide(gates, x, slots, torch.arange(16, device=triton_device) < 5)
+    assert gates.open[1:3, 1].tolist() == [True, False]
     plain, got = (steer(x, tables, rows, gates, slots, backend=way) for way in ("plain", "triton"))
     torch.testing.assert_close(got, plain, atol=1e-4, rtol=1e-4)
 
