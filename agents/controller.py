@@ -3,7 +3,8 @@
 plan -> probe -> route -> steer -> generate -> check -> (escalate | answer) -> record
 
 `plan` fans the parts of a prompt out with `Send`; each part walks through the nodes by itself (several in one
-super-step, see `as_graph_node`), and `record` waits for all of them. The state holds what is worth keeping:
+super-step, see `as_graph_node`), and `record` waits for all of them. Most prompts have one part, for which
+nothing waits: it walks from `plan` to `record` in one super-step. The state holds what is worth keeping:
 the conversation (checkpointed, so threads survive a restart) and the parts' records. Tensors and the log live
 in the runtime context, a `Voyage`.
 """
@@ -26,7 +27,7 @@ from .nodes.probe import probe
 from .nodes.record import record
 from .nodes.route import route
 from .nodes.steer import steer
-from .nodes.step import Node, as_graph_node
+from .nodes.step import Node, as_graph_node, at_of, walk
 from .voyage import Turns, Voyage
 
 if TYPE_CHECKING:
@@ -63,8 +64,8 @@ Graph = CompiledStateGraph[State, Voyage, State, State]
 def build_graph(checkpointer: BaseCheckpointSaver[Any] | None) -> Graph:
     """Build the controller. Its runtime context is a `Voyage`; its custom stream carries `Event`s."""
     graph: StateGraph[State, Voyage, State, State] = StateGraph(State, context_schema=Voyage)
-    graph.add_node("plan", _plan, destinations=("probe",))
-    nodes = {name: node for name, (node, _) in PART_NODES.items()}
+    graph.add_node("plan", _plan, destinations=("probe", END))
+    nodes = _nodes()
     for name, (_, destinations) in PART_NODES.items():
         graph.add_node(name, as_graph_node(name, nodes), destinations=destinations)  # type: ignore[call-overload]
     graph.add_node("record", _record, defer=True)
@@ -73,16 +74,26 @@ def build_graph(checkpointer: BaseCheckpointSaver[Any] | None) -> Graph:
     return graph.compile(checkpointer=checkpointer, name="pilothouse")
 
 
+def _nodes() -> dict[str, Node]:
+    return {name: node for name, (node, _) in PART_NODES.items()}
+
+
 def _plan(state: State, runtime: Runtime[Voyage]) -> Command[str]:
     voyage = runtime.context
     history = turns_of(state.get("turns") or []) if voyage.ask.use_history else ()
     parts = plan(voyage, history)
+    if len(parts) == 1 and not voyage.stepwise:
+        part, _ = walk(parts[0], "probe", _nodes(), at_of(runtime))
+        return Command(update=_recorded(voyage, [part]), goto=END)
     return Command(update={"parts": None}, goto=[Send("probe", {"part": part}) for part in parts])
 
 
 def _record(state: State, runtime: Runtime[Voyage]) -> dict[str, Any]:
-    turns = record(runtime.context, state["parts"])
-    return {"turns": pairs_of(turns), "parts": None}
+    return _recorded(runtime.context, state["parts"])
+
+
+def _recorded(voyage: Voyage, parts: list[Part]) -> dict[str, Any]:
+    return {"turns": pairs_of(record(voyage, parts)), "parts": None}
 
 
 def turns_of(pairs: list[tuple[str, str]]) -> Turns:

@@ -7,7 +7,7 @@ logit = sum_j a_j (w . d_j) + w . b + w . e + bias. Nothing is estimated: the ro
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from torch import Tensor
@@ -21,14 +21,6 @@ from .probes.probe import Probe
 
 SaeByLayer = SAE | Mapping[int, SAE] | None
 Labels = Mapping[int, Label] | Mapping[int, Mapping[int, Label]]
-
-
-class _Block(NamedTuple):
-    """The shares of one block [D] of the pooled vector."""
-
-    features: dict[int, tuple[float, float]]  # feature -> (activation, contribution)
-    bias: float
-    remainder: float
 
 
 def by_layer(saes: SaeByLayer, layers: Sequence[int]) -> dict[int, SAE]:
@@ -49,18 +41,77 @@ def _labels_of(labels: Labels, layer: int) -> Mapping[int, Label]:
     return labels  # type: ignore[return-value]
 
 
-def _split(sae: SAE | None, x: Tensor, w: Tensor) -> _Block:
-    """Share out w . x for one block x [D] (float64)."""
-    whole = float(w @ x)
+class _Block(NamedTuple):
+    """One block of the pooled vector: where it lies, the probe's weights there [D] float64, its dictionary,
+    what each of its S features adds to the logit where it is 1 ([S] float64), and what its bias adds.
+    """
+
+    layer: int
+    at: slice
+    weight: Tensor
+    sae: SAE | None
+    worth: Tensor
+    bias: float
+
+
+class Explainer:
+    """One probe with dictionaries, ready to explain: what a feature adds to its logit is worked out once.
+
+    `saes` is one SAE or {layer: SAE}; a block without one falls to the remainder. Raises UsageError when the
+    probe and an SAE differ in width.
+    """
+
+    def __init__(self, probe: Probe, saes: SaeByLayer) -> None:
+        self.probe, self.saes = probe, by_layer(saes, probe.site.layers)
+        width = probe.width
+        for layer, one in self.saes.items():
+            if one.d_in != width:
+                raise UsageError(
+                    f"the SAE of layer {layer} is {one.d_in} wide, the probe {width}; use one model's"
+                )
+        weight = probe.weight.detach().cpu().double()
+        self._blocks = tuple(
+            _block(layer, slice(i * width, (i + 1) * width), weight, self.saes.get(layer))
+            for i, (layer, _) in enumerate(probe.site.blocks)
+        )
+
+    def rows(self, x: Tensor, labels: Labels | None = None, top: int = 8) -> tuple[FeatureContribution, ...]:
+        """Return the rows that sum to `probe.logit(x)`, as `contributions` does.
+
+        Raises UsageError when x has another width.
+        """
+        probe = self.probe
+        values = vector("the pooled vector", x, probe.weight.numel()).detach().cpu()
+        exact = values.double()
+        total: dict[tuple[int, int], list[float]] = defaultdict(lambda: [0.0, 0.0])
+        bias = remainder = 0.0
+        for block in self._blocks:
+            explained = block.bias
+            for feature, activation, share in _active(block, values):
+                entry = total[block.layer, feature]
+                entry[:] = max(entry[0], activation), entry[1] + share
+                explained += share
+            bias, remainder = bias + block.bias, remainder + float(block.weight @ exact[block.at]) - explained
+        if (beyond := probe.beyond(exact[None])) is not None:
+            remainder += float(beyond)
+        return _rows(probe, total, bias, remainder, labels or {}, top, many=len(self.saes) > 1)
+
+
+def _block(layer: int, at: slice, weight: Tensor, sae: SAE | None) -> _Block:
+    mine = weight[at]
     if sae is None:
-        return _Block({}, 0.0, whole)
-    acts = sae.encode(x.float()[None])[0].double()
+        return _Block(layer, at, mine, None, mine[:0], 0.0)
+    return _Block(layer, at, mine, sae, sae.W_dec.double() @ mine, float(sae.b_dec.double() @ mine))
+
+
+def _active(block: _Block, values: Tensor) -> Iterator[tuple[int, float, float]]:
+    """(feature, activation, share) of the features that are active in a block of the pooled vector [F]."""
+    if block.sae is None:
+        return iter(())
+    acts = block.sae.encode(values[block.at].float()[None])[0]
     active = acts.nonzero()[:, 0]
-    directions = sae.W_dec[active].double() @ w
-    shares = (acts[active] * directions).tolist()
-    features = dict(zip(active.tolist(), zip(acts[active].tolist(), shares, strict=True), strict=True))
-    bias = float(sae.b_dec.double() @ w)
-    return _Block(features, bias, whole - sum(shares) - bias)
+    found = acts[active].double()
+    return zip(active.tolist(), found.tolist(), (found * block.worth[active]).tolist(), strict=True)
 
 
 def contributions(
@@ -73,26 +124,7 @@ def contributions(
     by absolute share, `other features`, `sae bias`, `unexplained remainder`, `probe bias`. Raises UsageError
     when x, the probe and the SAE differ in width.
     """
-    width = probe.width
-    values = vector("the pooled vector", x, probe.weight.numel()).detach().cpu().double()
-    saes = by_layer(sae, probe.site.layers)
-    for layer, one in saes.items():
-        if one.d_in != width:
-            raise UsageError(
-                f"the SAE of layer {layer} is {one.d_in} wide, the probe {width}; use one model's"
-            )
-    total: dict[tuple[int, int], list[float]] = defaultdict(lambda: [0.0, 0.0])
-    bias = remainder = 0.0
-    for i, (layer, _) in enumerate(probe.site.blocks):
-        at = slice(i * width, (i + 1) * width)
-        block = _split(saes.get(layer), values[at], probe.weight[at].double())
-        for feature, (activation, share) in block.features.items():
-            entry = total[layer, feature]
-            entry[:] = max(entry[0], activation), entry[1] + share
-        bias, remainder = bias + block.bias, remainder + block.remainder
-    if (beyond := probe.beyond(values[None])) is not None:
-        remainder += float(beyond)
-    return _rows(probe, total, bias, remainder, labels or {}, top, many=len(saes) > 1)
+    return Explainer(probe, sae).rows(x, labels, top)
 
 
 def _rows(

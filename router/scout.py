@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from torch import Tensor
 
 from ..store.records import FeatureContribution, Message, Reading
-from .explain import Labels, SaeByLayer, by_layer, contributions, without
+from .explain import Explainer, Labels, SaeByLayer, by_layer, without
 from .policy import Policy
 from .probes.probe import Kind, ProbeBank
 
@@ -67,7 +68,17 @@ class Scout:
 
         Raises UsageError when there is no such probe.
         """
-        return contributions(self.bank.probe(specialist, kind), self.saes, x, self.labels, top)
+        made = self._explainers.get((specialist, kind))
+        if made is None:  # two threads may make it twice, which harms nobody
+            made = self._explainers[specialist, kind] = Explainer(
+                self.bank.probe(specialist, kind), self.saes
+            )
+        return made.rows(x, self.labels, top)
+
+    @cached_property
+    def _explainers(self) -> dict[tuple[str, Kind], Explainer]:
+        """Those that were asked for so far."""
+        return {}
 
     def ablate(self, x: Tensor, features: Sequence[int]) -> ScoutReading:
         """Take features out of x [F] (every block with an SAE) and read again: does the decision stand?"""

@@ -38,6 +38,30 @@ class At(NamedTuple):
 Node = Callable[[Part, At], Step]
 
 
+def walk(part: Part, begin: str, nodes: Mapping[str, Node], at: At) -> Step:
+    """Take a part from the node `begin` on, to the first that is not of `nodes`; keep its newest state.
+
+    With `stepwise` in the voyage it goes one node far.
+    """
+    goto = begin
+    while goto in nodes:
+        at.voyage.stop_if_cancelled()
+        part, goto = nodes[goto](part, at)
+        at.voyage.parts[part.index] = part
+        if at.voyage.stepwise:
+            break
+    return Step(part, goto)
+
+
+def at_of(runtime: Runtime[Voyage]) -> At:
+    """Where a node of the graph runs.
+
+    Text leaves by the voyage's own `emit` where there is one (a queue, the short way), else by the graph's
+    custom stream, so that a graph embedded in another streams too.
+    """
+    return At(runtime.context, runtime.context.emit or runtime.stream_writer)
+
+
 def as_graph_node(
     name: str, nodes: Mapping[str, Node]
 ) -> Callable[[PartState, Runtime[Voyage]], Command[str]]:
@@ -47,21 +71,12 @@ def as_graph_node(
     and each of the graph's own super-steps costs an answer about half a millisecond (measured with the native
     engine). With `stepwise` in the voyage it goes back to the graph after every node; a test holds the two
     against each other.
-
-    Text leaves by the voyage's own `emit` where there is one (a queue, the short way), else by the graph's
-    custom stream, so that a graph embedded in another streams too.
     """
 
     def run(state: PartState, runtime: Runtime[Voyage]) -> Command[str]:
-        voyage = runtime.context
-        at = At(voyage, voyage.emit or runtime.stream_writer)
-        part, goto = state["part"], name
-        while goto in nodes:
-            voyage.stop_if_cancelled()
-            part, goto = nodes[goto](part, at)
-            voyage.parts[part.index] = part
-            if voyage.stepwise and goto in nodes:
-                return Command(goto=Send(goto, {"part": part}))
+        part, goto = walk(state["part"], name, nodes, at_of(runtime))
+        if goto in nodes:
+            return Command(goto=Send(goto, {"part": part}))
         return Command(update={"parts": [part]}, goto=goto)
 
     return run

@@ -89,9 +89,24 @@ class Row:
         """Take the drawn token with what the answering heads read: make its event, and end the stream where
         it ends the answer.
         """
-        if not math.isfinite(logprob):
-            self.stream.fail(overflow(f"token {self.drawn} of the answer has log-probability {logprob}"))
-            return
+        self.accept_all(((token, logprob),), readings)
+
+    def accept_all(self, drawn: Sequence[tuple[int, float]], readings: Sequence[float] = ()) -> None:
+        """Take tokens with their log-probabilities, up to the one that ends the answer. Who reads the stream
+        is woken once for all of them.
+        """
+        events: list[TokenEvent] = []
+        for token, logprob in drawn:
+            if not math.isfinite(logprob):
+                self.stream.put(*events)
+                self.stream.fail(overflow(f"token {self.drawn} of the answer has log-probability {logprob}"))
+                return
+            events.append(self._event(token, logprob, readings))
+            if events[-1].finish_reason is not None:
+                break
+        self.stream.put(*events)
+
+    def _event(self, token: int, logprob: float, readings: Sequence[float]) -> TokenEvent:
         self.drawn += 1
         self.tokens.append(token)
         text = self._text_of(token)
@@ -102,7 +117,7 @@ class Row:
             if head.at == "end":
                 self.stream.read(head.name, logit)
         each = tuple(logit for head, logit in read if head.at == "token")
-        self.stream.put(TokenEvent(token, text, logprob, finish, each))
+        return TokenEvent(token, text, logprob, finish, each)
 
     def _text_of(self, token: int) -> str:
         text, stops = self.text, self.stops

@@ -76,7 +76,8 @@ class Scheduler(Generic[R]):
         self._rows: list[tuple[R, int]] = []
         self._spent = 0
         self._closed = False
-        self._thread: threading.Thread | None = None
+        self._thread: threading.Thread | None = None  # the newest; its work may be over
+        self._working = False
         _OPEN.add(self)
 
     # -- callers -------------------------------------------------------------------------------------------
@@ -89,8 +90,11 @@ class Scheduler(Generic[R]):
         with self._changed:
             self._room(len(found), wait)
             self._waiting.extend(found)
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name=f"pilothouse-{self.name}", daemon=True)
+            if not self._working:
+                self._working, before = True, self._thread
+                self._thread = threading.Thread(
+                    target=self._run, args=(before,), name=f"pilothouse-{self.name}", daemon=True
+                )
                 self._thread.start()
             self._changed.notify_all()
         return [entry.stream for entry in found]
@@ -131,7 +135,9 @@ class Scheduler(Generic[R]):
 
     # -- the thread ----------------------------------------------------------------------------------------
 
-    def _run(self) -> None:
+    def _run(self, before: threading.Thread | None) -> None:
+        if before is not None:  # its work is over, but whoever closes waits for the newest alone
+            before.join()
         try:
             self._passes()
         except BaseException as error:  # a fault of ours: nobody may wait for ever
@@ -167,7 +173,7 @@ class Scheduler(Generic[R]):
                 self._end(EngineClosed("the engine was closed before the answer was complete: open another"))
                 return False
             if not self._rows and not self._waiting:
-                self._thread = None
+                self._working = False
                 return False
         return True
 
@@ -209,7 +215,7 @@ class Scheduler(Generic[R]):
             with suppress(Exception):
                 self.work.shut(row)
         self._waiting.clear()
-        self._rows, self._spent, self._thread = [], 0, None
+        self._rows, self._spent, self._working = [], 0, False
         self._changed.notify_all()
 
 

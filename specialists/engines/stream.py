@@ -104,17 +104,16 @@ class Stream(Iterator[TokenEvent]):
 
     # -- the engine's side ---------------------------------------------------------------------------------
 
-    def put(self, event: TokenEvent) -> None:
-        """Hand over an event, with what the `token` heads read. One with a finish reason is the last."""
+    def put(self, *events: TokenEvent) -> None:
+        """Hand over events, with what the `token` heads read. One with a finish reason is the last."""
         with self._changed:
-            if self._over:
+            if self._over or not events:
                 return
             if self.prefill_ms == 0.0:
                 self.prefill_ms = 1e3 * (time.perf_counter() - self._begun)
-            self._events.append(event)
-            if event.readings:
-                self._each.append(event.readings)
-            self._over = event.finish_reason is not None
+            self._events.extend(events)
+            self._each.extend(event.readings for event in events if event.readings)
+            self._over = events[-1].finish_reason is not None
             self._changed.notify_all()
 
     def read(self, name: str, logit: float) -> None:

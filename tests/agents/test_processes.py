@@ -145,8 +145,9 @@ def test_chat_in_a_terminal(open_terminal: Callable[[str], Terminal], tmp_path: 
 @pytest.mark.slow
 def test_ctrl_c_stops_the_answer_only(open_terminal: Callable[[str], Terminal]) -> None:
     slow = (
-        "import time; from pilothouse.specialists.engines import row; old = row.Row.accept; "
-        "row.Row.accept = lambda *a, **k: (time.sleep(0.3), old(*a, **k))[1]; "
+        "import time; from pilothouse.specialists.engines import row; old = row.Row.accept_all; "
+        "row.Row.accept_all = lambda *a, **k: (time.sleep(0.3), old(*a, **k))[1]; "
+        "from pilothouse.specialists.engines.native import batch; batch.MOST = 1; "
     )
     terminal = open_terminal(slow + START)
     terminal.wait_for("Ctrl-D leaves")

@@ -47,5 +47,5 @@ def test_walking_on_changes_nothing_but_the_number_of_super_steps(tiny: Tiny, ho
     parts, text, few = walked(tiny, prompt, stepwise=False)
     again, text_again, many = walked(tiny, prompt, stepwise=True)
     assert (parts, text) == (again, text_again)
-    assert few == 3  # plan, the parts, record
+    assert few == (3 if len(parts) > 1 else 1)  # plan, the parts, record; or all in plan, where nobody waits
     assert many >= 7

@@ -190,10 +190,10 @@ class NativeEngine(LocalEngine[NativeModel]):
     def _load_specialist(self, card: Card) -> None:
         name = card.name
         with self._loading:
-            folder = self.family.specialist_folder(name)
             if card.kind == "student" and name not in self._batch.models:
-                self._batch.models[name] = self._load(folder)
+                self._batch.models[name] = self._load(self.family.specialist_folder(name))
             elif card.kind == "adapter" and name not in self._batch.adapters:
+                folder = self.family.specialist_folder(name)
                 adapter = read_adapter(name, folder, torch.float32, torch.device("cpu"))
                 self._batch.adapters[name] = self.trunk.adapter(adapter)
 

@@ -68,6 +68,7 @@ FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "ph_plan_new": (C.c_int, [_P, _P, _I, _P, _I, _P]),
     "ph_plan_free": (C.c_int, [_P, _I]),
     "ph_step": (C.c_int, [_P, _P, _I]),
+    "ph_steps": (C.c_int, [_P, _P, _P, _I, _P, _I]),
 }
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 import ctypes as C
 import os
 import weakref
+from array import array
 from collections.abc import Sequence as Many
 from pathlib import Path
 from typing import Any, Final
@@ -282,9 +283,12 @@ class NativeModel:
 
     # -- steps ---------------------------------------------------------------------------------------------
 
-    def step(self, runs: Many[Run]) -> None:
-        """Advance every run's sequence by its tokens. A run that cannot go on fails alone (`Run.status`)."""
-        advance(self.handle, runs, self.config.vocab_size)
+    def step(self, runs: Many[Run], stops: array[int] | None = None) -> None:
+        """Advance every run's sequence by its tokens. A run that cannot go on fails alone (`Run.status`).
+
+        A run that draws several tokens ends early with one of `stops` (numbers of tokens, array type "i").
+        """
+        advance(self.handle, runs, self.config.vocab_size, stops)
 
 
 def _free_model(native: Any, handle: int, context: Context) -> None:

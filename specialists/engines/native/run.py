@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 ASKED: Final = struct.Struct("@7Pq8i")
 TOLD: Final = struct.Struct("@2i2f")
 SIZE: Final = ASKED.size + TOLD.size
+MORE: Final = struct.Struct("@2P2i")  # struct ph_more: where tokens and logprobs go; most, and how many came
 FLOAT: Final = 4
 
 
@@ -40,6 +41,10 @@ class Run:
     of exponentials; `logits` [V] those after the last token. `status` is `library.OK` or why it failed.
 
     States are written into `into` [taps, n, D] from its token `at` on, where that is given.
+
+    With `most` above 1 the engine goes on by itself with the likeliest tokens, until there are so many or one
+    ends the answer. `drawn` has what was drawn, one token or more, each with its log-probability; where
+    `status` says that a later one failed, those before it are good.
     """
 
     sequence: Cached
@@ -54,7 +59,9 @@ class Run:
     taps_steered: bool = True
     into: Tensor | None = None
     at: int = 0
+    most: int = 1
     status: int = 0
+    drawn: Sequence[tuple[int, float]] = ()
     token: int = -1
     logprob: float = 0.0
     normaliser: float = 0.0
@@ -116,8 +123,8 @@ class Run:
         return dict(zip(self.taps, whole, strict=True))
 
 
-def step(handle: int, runs: Sequence[Run], vocabulary: int) -> None:
-    """Advance every run's sequence by its tokens; see `NativeModel.step`."""
+def step(handle: int, runs: Sequence[Run], vocabulary: int, stops: array[int] | None = None) -> None:
+    """Advance every run's sequence by its tokens, further where it draws several; see `NativeModel.step`."""
     ints, told = array("i"), 0
     for run in runs:
         ints.extend(run.tokens)
@@ -132,12 +139,37 @@ def step(handle: int, runs: Sequence[Run], vocabulary: int) -> None:
     for index, run in enumerate(runs):
         run._floats = floats
         place = _write(structures, SIZE * index, run, place, memory + FLOAT * run._first, vocabulary)
+    if any(run.most > 1 for run in runs):
+        _go_on(handle, structures, runs, stops or array("i"))
+        return
     lib.check(lib.library().ph_step(handle, structures, len(runs)))
     for index, run in enumerate(runs):
         answer = TOLD.unpack_from(structures, SIZE * index + ASKED.size)
         run.status, run.token, run.logprob, run.normaliser = answer
+        if run.draw and run.status == lib.OK:
+            run.drawn = ((run.token, run.logprob),)
         if run.status in (lib.OK, lib.NOT_FINITE):
             run.sequence.length += len(run.tokens)
+
+
+def _go_on(handle: int, structures: Any, runs: Sequence[Run], stops: array[int]) -> None:
+    """Make steps until every run has what it draws. One call: Python is not needed between two tokens."""
+    total = sum(run.most for run in runs)
+    tokens, logprobs = array("i", bytes(4 * total)), array("f", bytes(FLOAT * total))
+    more, first, begins = C.create_string_buffer(MORE.size * len(runs)), 0, []
+    for index, run in enumerate(runs):
+        begins.append(first)
+        token, logprob = tokens.buffer_info()[0] + 4 * first, logprobs.buffer_info()[0] + FLOAT * first
+        MORE.pack_into(more, MORE.size * index, token, logprob, run.most, 0)
+        first += run.most
+    place, count = stops.buffer_info()
+    lib.check(lib.library().ph_steps(handle, structures, more, len(runs), place, count))
+    for index, (run, first) in enumerate(zip(runs, begins, strict=True)):
+        run.status = TOLD.unpack_from(structures, SIZE * index + ASKED.size)[0]
+        end = first + MORE.unpack_from(more, MORE.size * index)[3]
+        run.drawn = tuple(zip(tokens[first:end], logprobs[first:end], strict=True))
+        if run.status in (lib.OK, lib.NOT_FINITE) or run.drawn:
+            run.sequence.length += len(run.tokens) + max(0, end - first - 1)
 
 
 def _write(to: Any, offset: int, run: Run, place: int, told: int, vocabulary: int) -> int:

@@ -177,6 +177,16 @@ def test_the_thread_ends_with_the_work() -> None:
         time.sleep(0.001)
 
 
+def test_close_waits_for_threads_whose_work_is_over() -> None:
+    """One that is still ending when the interpreter is taken down aborts the process."""
+    for _ in range(50):
+        scheduler = Scheduler(Counting(), Capacity(), "closing")
+        for _ in range(3):
+            list(scheduler.submit([(ask(1), 1)], 0)[0])
+        scheduler.close()
+        assert not any(thread.name == "pilothouse-closing" for thread in threading.enumerate())
+
+
 def test_turns_are_handed_on_to_who_waits() -> None:
     turns, order, stop = Turns(), list[str](), threading.Event()
 

@@ -1,10 +1,12 @@
 // The C interface: checks what comes in, takes the lock, turns exceptions into codes.
 #include "api.h"
 
+#include <algorithm>
 #include <chrono>
 #include <cstring>
 #include <stdexcept>
 #include <string>
+#include <vector>
 
 #include "model.h"
 #include "scratch.h"
@@ -35,7 +37,7 @@ static int guarded(Work work) {
 template <class Work>
 static int locked(ph_model* model, Work work) {
   return guarded([&] {
-    const std::lock_guard<std::mutex> lock(model->context->busy);
+    const std::lock_guard<Turns> lock(model->context->busy);
     return work();
   });
 }
@@ -80,7 +82,7 @@ void ph_context_free(ph_context* context) { delete context; }
 int ph_read(ph_context* context, int64_t bytes, int32_t rounds, double* seconds) {
   return guarded([&] {
     require(bytes > 0 && rounds > 0, "nothing to read");
-    const std::lock_guard<std::mutex> lock(context->busy);
+    const std::lock_guard<Turns> lock(context->busy);
     struct Job {
       ph_context* context;
       Array<uint8_t> memory;
@@ -190,7 +192,7 @@ int ph_sequence_free(ph_model* model, int32_t sequence) {
 }
 
 int64_t ph_cache_bytes(ph_model* model) {
-  const std::lock_guard<std::mutex> lock(model->context->busy);
+  const std::lock_guard<Turns> lock(model->context->busy);
   return model->cache.bytes();
 }
 
@@ -287,4 +289,44 @@ int ph_step(ph_model* model, ph_run* runs, int32_t count) {
     step(*model, runs, count);
     return PH_OK;
   });
+}
+
+// Take over what a step drew for a run.
+static void draw(const ph_run& from, ph_run& run, ph_more& more) {
+  run.status = from.status;
+  if (!run.draw || from.status != PH_OK) return;
+  more.tokens[more.drawn] = from.token;
+  more.logprobs[more.drawn++] = from.logprob;
+}
+
+// The run that reads the token that was drawn last.
+static ph_run onward(const ph_run& run, const ph_more& more) {
+  ph_run next{};
+  next.tokens = more.tokens + more.drawn - 1;
+  next.count = 1, next.generation = 1, next.draw = 1;
+  next.sequence = run.sequence, next.adapter = run.adapter, next.plan = run.plan;
+  return next;
+}
+
+int ph_steps(ph_model* model, ph_run* runs, ph_more* more, int32_t count, const int32_t* stops, int32_t stops_count) {
+  std::vector<ph_run> now(runs, runs + count);
+  std::vector<int> whose(size_t(count), 0);
+  for (int i = 0; i < count; i++) {
+    if (more[i].most < 1) return fail(PH_BAD_ARGUMENT, "a run draws " + std::to_string(more[i].most) + " tokens");
+    whose[size_t(i)] = i, more[i].drawn = 0;
+  }
+  while (!now.empty()) {
+    if (const int code = ph_step(model, now.data(), int32_t(now.size())); code != PH_OK) return code;
+    for (size_t k = 0; k < now.size(); k++) draw(now[k], runs[whose[k]], more[whose[k]]);
+    std::vector<int> left;
+    for (const int i : whose) {
+      const bool going = runs[i].draw && runs[i].status == PH_OK && more[i].drawn < more[i].most;
+      if (going && std::find(stops, stops + stops_count, more[i].tokens[more[i].drawn - 1]) == stops + stops_count)
+        left.push_back(i);
+    }
+    now.clear();
+    for (const int i : left) now.push_back(onward(runs[i], more[i]));
+    whose.swap(left);
+  }
+  return PH_OK;
 }

@@ -77,6 +77,13 @@ struct ph_run {  // consecutive tokens of one sequence in one step; the pointers
   float logprob, normaliser;
 };
 
+struct ph_more {  // what a run draws in several steps
+  int32_t* tokens;  // [most]: the likeliest ones, each read before the next is drawn
+  float* logprobs;  // [most]
+  int32_t most;     // at least 1
+  int32_t drawn;    // comes back: how many there are
+};
+
 PH_EXPORT const char* ph_error();
 // Space-separated names of the instruction sets that were compiled in and that this processor has, best first.
 PH_EXPORT const char* ph_kernels();
@@ -113,3 +120,7 @@ PH_EXPORT int ph_plan_free(ph_model*, int32_t plan);
 
 // Advance the sequences of all runs. A run that cannot go on fails alone: its status says why.
 PH_EXPORT int ph_step(ph_model*, ph_run* runs, int32_t count);
+// As ph_step, then again with what was drawn, until each run that draws has `most` tokens, one of `stops`, or a status
+// that says why it went no further; the model is free for others between two steps. Of a run, `status` alone is told.
+PH_EXPORT int ph_steps(ph_model*, ph_run* runs, ph_more* more, int32_t count, const int32_t* stops,
+                       int32_t stops_count);

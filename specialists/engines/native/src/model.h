@@ -11,11 +11,28 @@
 #include "matrix.h"
 #include "pool.h"
 
+namespace ph {
+// A lock that is handed on in the order of arrival, near enough: who asks while it is held comes next, even if the
+// holder asks again at once, as ph_steps does between two steps.
+class Turns {
+ public:
+  void lock() {
+    next_.lock();
+    held_.lock();
+    next_.unlock();
+  }
+  void unlock() { held_.unlock(); }
+
+ private:
+  std::mutex next_, held_;
+};
+}  // namespace ph
+
 struct ph_context {
   explicit ph_context(int threads, const ph::Kernels* table) : pool(threads), kernels(table) {}
   ph::Pool pool;
   const ph::Kernels* kernels;
-  std::mutex busy;  // the threads serve one step at a time, of whichever model
+  ph::Turns busy;  // the threads serve one step at a time, of whichever model
 };
 
 namespace ph {

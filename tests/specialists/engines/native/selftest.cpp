@@ -178,6 +178,39 @@ void same_alone_and_together(ph_model* model, const std::vector<Asked>& all) {
   }
 }
 
+// How many tokens come, up to `total` or one of `stops`, at most `most` a call.
+int drawn(ph_model* model, std::vector<int32_t>& to, int total, int most, const std::vector<int32_t>& stops) {
+  const Asked asked{{5, 6, 7, 8}};
+  std::vector<float> logprobs(size_t(total), 0.0f);
+  int32_t sequence = -1, token = -1;
+  int made = 0;
+  CHECK(ph_sequence_new(model, &sequence) == PH_OK);
+  for (bool ended = false; !ended && made < total;) {
+    Told told;
+    ph_run run = run_of(asked, sequence, 0, 4, told);
+    run.taps_count = 0;
+    if (made > 0) run.tokens = &token, run.count = 1, run.generation = 1;
+    ph_more more{to.data() + made, logprobs.data(), most < total - made ? most : total - made, -1};
+    CHECK(ph_steps(model, &run, &more, 1, stops.data(), int32_t(stops.size())) == PH_OK && run.status == PH_OK);
+    CHECK(more.drawn >= 1 && more.drawn <= more.most);
+    made += more.drawn, token = to[size_t(made) - 1];
+    for (int32_t stop : stops) ended |= stop == token;
+  }
+  CHECK(ph_sequence_free(model, sequence) == PH_OK);
+  return made;
+}
+
+// Several tokens in one call are those of as many steps, also where one of them ends the answer.
+void goes_on_by_itself(ph_model* model) {
+  std::vector<int32_t> first(9), second(9), third(9);
+  CHECK(drawn(model, first, 9, 1, {}) == 9 && drawn(model, second, 9, 9, {}) == 9 && first == second);
+  const int cut = drawn(model, third, 9, 9, {first[4]});
+  CHECK(cut <= 5 && third[size_t(cut) - 1] == first[4]);
+  ph_run run{};
+  ph_more none{first.data(), nullptr, 0, -1};
+  CHECK(ph_steps(model, &run, &none, 1, nullptr, 0) == PH_BAD_ARGUMENT);
+}
+
 void forks_go_their_own_way(ph_model* model) {
   Asked asked{std::vector<int32_t>(40, 5)};
   for (int i = 0; i < 40; i++) asked.tokens[size_t(i)] = (i * 7) % VOCABULARY;
@@ -268,6 +301,7 @@ int main() {
       CHECK(!(told[0].back() == told[1].back()) && !(told[1].back() == told[4].back()));
       if (threads == 1) one_thread = told;
       CHECK(told == one_thread);
+      goes_on_by_itself(model);
       forks_go_their_own_way(model);
       bad_runs_fail_alone(model, burst);
       threads_take_turns(model);

@@ -7,12 +7,14 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 from pilothouse.specialists.engines.base import Capacity, Request, RequestFailed, Sampling
+from pilothouse.specialists.engines.native import batch as native_batch
 from pilothouse.specialists.engines.native import engine as native_engine
 from pilothouse.specialists.engines.native.engine import NativeEngine
 from pilothouse.specialists.engines.torch import TorchEngine
@@ -98,6 +100,41 @@ def test_answers_of_a_batch_have_the_bits_they_have_alone(engine: NativeEngine) 
         alone = engine.submit(request)
         assert list(alone) == events
         assert all(torch.equal(alone.states[layer], states[layer]) for layer in (0, 1))
+
+
+def test_python_looks_seldom_and_answers_are_the_same(
+    tiny_family: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows that the engine takes on by itself, beside rows that need Python at each token."""
+    stop = "e"
+    asked = [
+        (text, name, Sampling(0.0, 13, stop=stops))
+        for text in WORDS
+        for name in ("trunk", "alpha", "pupil")
+        for stops in ((), (stop,))
+    ]
+    found = []
+    for most in (1, 8):
+        monkeypatch.setattr(native_batch, "MOST", most)
+        monkeypatch.setattr(native_batch, "PAUSE", 1e3)
+        made, calls = NativeEngine(Family.open(tiny_family), 1), 0
+        requests = [Request(prompt(made, text), name, sampling) for text, name, sampling in asked]
+        step = made._batch.step
+
+        def counted(rows: Any, step: Any = step) -> None:
+            nonlocal calls
+            calls += 1
+            step(rows)
+
+        monkeypatch.setattr(made._batch, "step", counted)
+        answers = [list(stream) for stream in made.submit_all(requests)]
+        drawing = made.submit(Request(prompt(made, WORDS[0]), "alpha", Sampling(0.9, 13, 5), taps=(0,)))
+        found.append((answers, list(drawing), drawing.states[0].tolist(), calls))
+        made.close()
+    (plain, sampled, states, often), (fast, again, same, seldom) = found
+    assert (fast, again, same) == (plain, sampled, states)
+    assert seldom < often
+    assert any(row[-1].finish_reason == "stop" for row in plain)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from array import array
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -275,6 +276,49 @@ def test_rows_of_a_batch_have_the_bits_they_have_alone(context: Context, folders
         assert alone.logits is not None
         assert torch.equal(run.logits, alone.logits)
         assert torch.equal(run.states[0], alone.states[0])
+
+
+def drawn(model: NativeModel, most: int, lengths: tuple[int, ...], stops: Sequence[int]) -> list[list[Any]]:
+    """What runs of these lengths draw, `most` a call: 11 tokens, or up to one of `stops`."""
+    ended, found = array("i", stops), [list[Any]() for _ in lengths]
+    runs = {
+        i: Run(model.sequence(), IDS[i : i + n], draw=True, most=min(most, 11)) for i, n in enumerate(lengths)
+    }
+    while runs:
+        model.step(list(runs.values()), ended)
+        for i, run in list(runs.items()):
+            assert run.status == lib.OK
+            found[i] += run.drawn
+            token, left = found[i][-1][0], 11 - len(found[i])
+            assert run.sequence.length == lengths[i] + len(found[i]) - 1
+            runs[i] = Run(run.sequence, [token], generation=True, draw=True, most=min(most, left))
+            if token in stops or not left:
+                del runs[i]
+    return found
+
+
+@pytest.mark.parametrize("lengths", [(5,), (7, 1, 13, 2, 33, 1, 1, 5, 3)])
+def test_several_tokens_in_one_call_are_those_of_as_many_steps(
+    context: Context, folders: dict[str, Path], lengths: tuple[int, ...]
+) -> None:
+    model = NativeModel(context, folders["qwen3"])
+    plain = drawn(model, 1, lengths, ())
+    assert all(len(row) == 11 for row in plain)
+    for most in (2, 8, 20):
+        assert drawn(model, most, lengths, ()) == plain
+    stop = plain[0][4][0]
+    cut = [row[: next((at for at, (token, _) in enumerate(row) if token == stop), 10) + 1] for row in plain]
+    assert len(cut[0]) <= 5
+    assert drawn(model, 1, lengths, (stop,)) == drawn(model, 8, lengths, (stop,)) == cut
+
+
+def test_what_was_drawn_before_a_failure_is_told(context: Context, folders: dict[str, Path]) -> None:
+    """The context ends after two more tokens; the run beside it goes on."""
+    model = NativeModel(context, folders["llama"])
+    full, free = (Run(model.sequence(), [3] * count, draw=True, most=8) for count in (94, 9))
+    model.step([full, free])
+    assert (full.status, len(full.drawn)) == (lib.OUT_OF_CONTEXT, 3)
+    assert (free.status, len(free.drawn)) == (lib.OK, 8)
 
 
 def test_what_does_not_fit_is_refused_by_name(context: Context, folders: dict[str, Path]) -> None:
