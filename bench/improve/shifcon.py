@@ -31,7 +31,7 @@ LANGUAGES = {"en": (0.90, 1.0), "xx": (0.08, 0.4), "yy": (0.02, 0.15)}
 DOMINANT, LOW = "en", ("xx", "yy")
 ENTITIES, RELATIONS, OBJECTS = 30, 4, 20
 LAYERS, WIDTH, SHARE = 6, 64, 0.5
-STAGE, STEPS = 700, 250  # of the first training, and of each way from there
+STAGE, STEPS = 2000, 500  # of the first training, and of each way from there
 MATCHED = "MSFT, as much compute"
 FULL = "ShifCon"
 
@@ -47,6 +47,7 @@ class Way:
     back: bool = True
     elsewhere: bool = False
     swapped: bool = False
+    anew: bool = False
 
 
 WAYS: Mapping[str, Way] = {
@@ -61,6 +62,7 @@ WAYS: Mapping[str, Way] = {
     "ShifCon, contrast on unshifted states": Way(recentre=False),
     "ShifCon, another band": Way(elsewhere=True),
     "ShifCon, the wrong language's vectors": Way(swapped=True),
+    "ShifCon, vectors taken anew": Way(anew=True),
 }
 
 
@@ -183,13 +185,12 @@ def gone_on(
     way: Way,
     ctx: Context,
 ) -> dict[str, list[float]]:
-    """Train one way from the start and judge it."""
+    """Train one way from the start and judge it, under the vectors it was trained with or under its own."""
     model = copy.deepcopy(start)
     used = other_band(band) if way.elsewhere else band
     # the ablation without a way back answers without it, and trained as ShifCon did
     train(model, lessons, swapped(vectors, way), used, ctx)
-    # only what answers under the shift needs vectors of the model as it is now
-    final = language_vectors(model, lessons.sentences()) if shifts(way.method) else vectors
+    final = language_vectors(model, lessons.sentences()) if way.anew else vectors
     return judged(model, w, swapped(final, way), used, way)
 
 

@@ -164,7 +164,11 @@ def train(
 
 
 def run(settings: Align, ctx: Context) -> Figures:
-    """Align the input into `ctx.out`, with `vectors/` that shift each language at inference."""
+    """Align the input into `ctx.out`, with `vectors/` that shift each language at inference.
+
+    They are those that the model was trained under: it moves while it learns, and shifted by vectors taken
+    anew it would answer in the dominant language (measured by `pilothouse bench improve`).
+    """
     folder = ctx.inputs[0].folder
     model: Any = load_model_folder(folder, torch.float32)
     codec = ChatCodec.load(folder)
@@ -174,12 +178,13 @@ def run(settings: Align, ctx: Context) -> Figures:
     if settings.band is not None:
         band = Band(*settings.band).check(len(distances))
     ctx.say(f"{settings.method}, band L{band.first} to L{band.last}")
-    loss = train(model, lessons, language_vectors(model, sentences), band, ctx)
-    final = language_vectors(model, sentences)
+    vectors = language_vectors(model, sentences)
+    loss = train(model, lessons, vectors, band, ctx)
     save_model(model, folder, ctx.out)
     if shifts(settings.method):
-        write_shift(ctx.out, final, settings.dominant, band)
-    return {"loss": loss, "band": [band.first, band.last], "distances": distances, "languages": sorted(final)}
+        write_shift(ctx.out, vectors, settings.dominant, band)
+    languages = sorted(vectors)
+    return {"loss": loss, "band": [band.first, band.last], "distances": distances, "languages": languages}
 
 
 def write_shift(out: Path, vectors: Mapping[str, Tensor], dominant: str, band: Band) -> None:

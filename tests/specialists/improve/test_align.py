@@ -206,7 +206,8 @@ def test_the_align_step_trains_and_writes_the_shift(method: str, tiny_folder: Pa
     loaded = [SteeringVector.load(ctx.out / "vectors" / f"shift-es-{way}") for way in ("to", "back")]
     words = {"en": [ctx_row(folder, p) for p, _ in PAIRS], "es": [ctx_row(folder, t) for _, t in PAIRS]}
     words["en"] = list(dict.fromkeys(words["en"]))
-    with Shift(model, language_vectors(model, words), "en", Band(1, 2)) as shift:
+    trained_under = language_vectors(load_model_folder(folder), words)
+    with Shift(model, trained_under, "en", Band(1, 2)) as shift:  # not the tuned model's own
         shift.say("es")
         wanted = model(IDS).logits
     with torch.no_grad(), Steering(model, loaded):
