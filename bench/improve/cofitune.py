@@ -36,7 +36,7 @@ class Size:
     """How much a run does."""
 
     pretrain: int = 400
-    steps: int = 60
+    steps: int = 200
     lessons: int = 1500
     held: int = 60
     layers: int = LAYERS
