@@ -41,7 +41,7 @@ class Size:
     count: int
 
 
-def bandit(seed: int, updates: int = 200) -> tuple[float, float]:
+def bandit(seed: int, updates: int = 1000) -> tuple[float, float]:
     """Reward of the greedy policy on a one-step bandit (16 contexts, 24 actions, one right action each), and
     the largest |ratio - 1| that any first epoch saw.
     """
@@ -86,7 +86,7 @@ class Arena:
         else:
             sae = dictionaries(toy, (0,), range(1 + KINDS), seed)[0]
             strength = usual_strengths(toy.model, toy.task(toy.draw(1000, 6, range(1 + KINDS))), sae)
-        return cls(toy, sae, strength, toy.task(toy.draw(600, 2)), toy.task(toy.draw(size.count, 3)))
+        return cls(toy, sae, strength, toy.task(toy.draw(600, 2, told=True)), toy.task(toy.draw(size.count, 3, told=True)))
 
     def policy(self, size: Size, seed: int, masking: Masking = "none", shuffle: bool = False) -> Control:
         """A trained policy, taking its likeliest feature."""
@@ -176,7 +176,7 @@ def branch_tokens(seed: int, size: Size) -> tuple[list[bool], float]:
 def section(seeds: Sequence[int], seed: int, quick: bool, out: Path) -> Section:
     """CRL against static features, its oracle and its controls."""
     size = Size(20, 48, 60) if quick else Size(150, 128, 200)
-    bandits = [bandit(one, 40 if quick else 200) for one in seeds]
+    bandits = [bandit(one, 40 if quick else 1000) for one in seeds]
     found = [measure(one, size) for one in seeds]
     branches = [branch_tokens(one, size) for one in seeds]
     rows = [_row(name, found) for name in found[0].policies]
@@ -185,8 +185,8 @@ def section(seeds: Sequence[int], seed: int, quick: bool, out: Path) -> Section:
     rows.insert(2, ("oracle: the best feature for each prompt", *_flat([m.oracle for m in found])))
     return Section(
         "CRL where the best feature depends on the prompt",
-        f"The same toy with {KINDS} planted directions: each prompt needs that of its key's class, and none "
-        "carries any. "
+        f"The same toy with {KINDS} planted directions: each prompt needs that of its key's class, which "
+        "its last word tells, and none carries any. "
         f"The policy reads the stream after layer 0, picks one of the dictionary's features at every token "
         f"({size.updates} "
         f"updates of {size.rows} answers), and is judged on {size.count} other prompts. Strengths: each "

@@ -70,12 +70,18 @@ class Toy:
         """What the answer's value is."""
         return VALUE + key if form == 1 + key % self.kinds else self.slips[key]
 
-    def draw(self, count: int, seed: int, forms: Sequence[int] = (0,)) -> list[tuple[int, ...]]:
-        """Prompts whose `ask` has one of `forms`, drawn by a seed."""
+    def draw(
+        self, count: int, seed: int, forms: Sequence[int] = (0,), *, told: bool = False
+    ) -> list[tuple[int, ...]]:
+        """Prompts whose `ask` has one of `forms`, drawn by a seed. `told`: which word it is tells the key's
+        class, so that the stream at the last token says which direction is needed.
+        """
         generator = torch.Generator().manual_seed(7919 * self.seed + seed)
         fill = torch.randint(FILLERS, (count, 3), generator=generator) + FILLER
         keys = torch.randint(KEYS, (count, 1), generator=generator) + KEY
         word = torch.randint(WORDS, (count, 1), generator=generator)
+        if told:
+            word = word - word % self.kinds + (keys - KEY) % self.kinds
         form = torch.tensor(forms)[torch.randint(len(forms), (count, 1), generator=generator)]
         return [tuple(row) for row in torch.cat([fill, keys, FORMS + WORDS * form + word], 1).tolist()]
 

@@ -108,19 +108,20 @@ class Lessons:
         rng, names = np.random.default_rng([self.seed, step, 1]), sorted(self.pairs)
         rows = self.pairs[names[int(rng.integers(len(names)))]]
         drawn = rng.permutation(len(rows))[: self.settings.pair_rows]
-        sides = [[self.codec.encode_text(rows[i][column]) for i in drawn] for column in ("pivot", "text")]
+        sides = [[self.codec.encode_prompt(rows[i][column]) for i in drawn] for column in ("pivot", "text")]
         return sides[0], sides[1]
 
     def sentences(self) -> dict[str, list[tuple[int, ...]]]:
         """What language vectors are taken from: as many sentences of every language, the same ones by
-        meaning.
+        meaning; each as a prompt, for prompts are what is shifted. The first token, which is not looked at,
+        is then the prompt's mark and not a word.
         """
         most = self.settings.vectors
         found = {
-            n: [self.codec.encode_text(r["text"]) for r in rows[:most]] for n, rows in self.pairs.items()
+            n: [self.codec.encode_prompt(r["text"]) for r in rows[:most]] for n, rows in self.pairs.items()
         }
         pivots = {row["pivot"]: None for rows in self.pairs.values() for row in rows[:most]}
-        return {self.settings.dominant: [self.codec.encode_text(text) for text in pivots], **found}
+        return {self.settings.dominant: [self.codec.encode_prompt(text) for text in pivots], **found}
 
 
 def _by_language(rows: Sequence[Row]) -> dict[str, list[Row]]:

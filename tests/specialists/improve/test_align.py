@@ -217,7 +217,7 @@ def test_the_align_step_trains_and_writes_the_shift(method: str, tiny_folder: Pa
 def ctx_row(folder: Path, text: str) -> tuple[int, ...]:
     from pilothouse.specialists.tokenizing import ChatCodec
 
-    return tuple(ChatCodec.load(folder).encode_text(text))
+    return tuple(ChatCodec.load(folder).encode_prompt(text))
 
 
 def test_impossible_alignments_are_refused(tmp_path: Path, tiny_folder: Path) -> None:
