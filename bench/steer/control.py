@@ -86,7 +86,8 @@ class Arena:
         else:
             sae = dictionaries(toy, (0,), range(1 + KINDS), seed)[0]
             strength = usual_strengths(toy.model, toy.task(toy.draw(1000, 6, range(1 + KINDS))), sae)
-        return cls(toy, sae, strength, toy.task(toy.draw(600, 2, told=True)), toy.task(toy.draw(size.count, 3, told=True)))
+        fit, test = toy.draw(600, 2, told=True), toy.draw(size.count, 3, told=True)
+        return cls(toy, sae, strength, toy.task(fit), toy.task(test))
 
     def policy(self, size: Size, seed: int, masking: Masking = "none", shuffle: bool = False) -> Control:
         """A trained policy, taking its likeliest feature."""
