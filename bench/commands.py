@@ -100,11 +100,15 @@ def engines(
     processor_time: Annotated[
         bool, typer.Option("--processor-time", help="One thread, its own time: for a busy machine.")
     ] = False,
+    llama: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Where llama.cpp was built, with its `llama-batched-bench`."),
+    ] = None,
 ) -> None:
-    """Measure the native CPU engine against the torch decoder and Hugging Face's. Writes engines.md."""
+    """Measure the native CPU engine against torch, Hugging Face and llama.cpp. Writes engines.md."""
     from .engines.run import run
 
-    report = run(out, seed, quick, threads, processor_time, say)
+    report = run(out, seed, quick, threads, processor_time, say, llama)
     say(f"wrote {out / 'engines.md'}")
     for goal in report.missed:
         say(f"missed: {goal.what}")

@@ -16,14 +16,16 @@ from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import quote
 
-import hypothesis
 import numpy as np
 import pytest
 import torch
 
-# A failure is to be seen again by whoever runs the same tests: no fresh examples, no clock.
-hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None)
-hypothesis.settings.load_profile("repeatable")
+if find_spec("hypothesis"):  # not in vLLM's environment
+    import hypothesis
+
+    # A failure is to be seen again by whoever runs the same tests: no fresh examples, no clock.
+    hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None)
+    hypothesis.settings.load_profile("repeatable")
 
 SETTINGS = {
     "fsync": "off",  # the tests kill clients, not the machine

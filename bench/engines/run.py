@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,22 +25,22 @@ from .contenders import (
     native_contenders,
     other_contenders,
 )
+from .llama import Llama, llama_contenders, program_in
 from .mixed import peft_mixed
 from .shapes import SHAPES, Shape, make_folder
 
 PROMPT, LONG = 128, 512
 ABSENT = (
-    "Not compared here: llama.cpp (no build of it is asked for or looked for; its sources and a compiler are "
-    "needed), torchao (its int8 and int4 kernels are not installed with the benchmarks). vLLM is measured by "
-    "`pilothouse bench vllm`, in its own environment."
+    "Not compared here: torchao (its int8 and int4 kernels are not installed with the benchmarks). vLLM is "
+    "measured by `pilothouse bench vllm`, in its own environment."
 )
+NO_LLAMA = " llama.cpp is compared where `--llama` names a folder that it was built in."
 UNCOMPARED = (
-    ("30 M and 0.5 B, batch 1, against llama.cpp, same bits", 1.5),
-    ("reading 512 tokens, against llama.cpp", 1.2),
-    ("30 M, batch 8, against llama.cpp", 4.0),
     ("0.5 B, batch 8, against vLLM on the CPU", 2.0),
     ("0.5 B, 8 adapters, against vLLM's on the CPU", 4.0),
 )
+# Against llama.cpp of the same bits: shape, batch, how much faster; a prompt of 512 tokens is batch 0.
+LLAMA = ((1, 1, 1.5), (2, 1, 1.2), (1, 0, 1.2), (2, 0, 1.2), (1, 8, 4.0))
 ABOUT = (
     "Random weights, prompts of 128 random tokens, greedy. All contenders are loaded at once and take turns, "
     "in another order each round; a figure is the median round, a ratio that of medians with paired rounds "
@@ -69,23 +69,27 @@ def run(
     threads: int | None,
     processor_time: bool,
     say: Callable[[str], None],
+    llama: Path | None = None,
 ) -> Report:
-    """Measure every shape and write engines.md."""
+    """Measure every shape and write engines.md; `llama` is the folder that llama.cpp was built in."""
+    program = None if llama is None else program_in(llama)
     if processor_time:
         Clock.processor, threads = True, 1
     context = Context(threads)
     torch.set_num_threads(context.threads)
-    sections = [_uncompared()]
+    sections = [_uncompared(program)]
     for shape in SHAPES[:1] if quick else SHAPES:
         with tempfile.TemporaryDirectory() as scratch:
             folder = Path(scratch)
             parameters = make_folder(shape, folder, seed)
             say(f"{shape.name}: {parameters / 1e6:.1f} M parameters")
-            sections.append(_shape(context, shape, folder, parameters, seed, quick, say))
+            rivals = {} if program is None else llama_contenders(program, folder, context.threads)
+            sections.append(_shape(context, shape, folder, parameters, seed, quick, say, rivals))
             sections.append(resident.section(shape.name, folder, judged=shape is SHAPES[-1]))
     say("the same text")
     sections.append(texts.section(context, Family.open("starter"), 20 if quick else 200, seed))
     command = "pilothouse bench engines" + " --quick" * quick + " --processor-time" * processor_time
+    command += " --llama DIR" if program is not None else ""
     clock = "processor time of one thread: the machine was not quiet" if processor_time else "wall clock"
     more = (("native", f"{context.kernels}, threads: {context.threads}"), ("clock", clock))
     report = Report(
@@ -104,6 +108,7 @@ def _shape(
     seed: int,
     quick: bool,
     say: Callable[[str], None],
+    llama: Mapping[int, Llama],
 ) -> Section:
     native, others = native_contenders(context, folder), other_contenders(folder)
     mixed = peft_mixed(folder, 8) if shape is SHAPES[1] or quick else "it is measured at 30 M"
@@ -112,7 +117,9 @@ def _shape(
     goals: list[Goal] = []
     for batch in (1, 8, 32):
         extra = _with_instruments(native[3], batch)
-        rivals = (*others, mixed) if batch == 8 and not isinstance(mixed, str) else others
+        rivals = (*llama.values(), *others)
+        if batch == 8 and not isinstance(mixed, str):
+            rivals = (*rivals, mixed)
         # half as many rounds of the largest batch, which takes most of the time
         found = _measure(
             (*native, *extra, *rivals), shape, batch, rounds if batch < 32 else -(-rounds // 2), seed
@@ -122,10 +129,17 @@ def _shape(
         for name, one in found.items():
             rows.append(_row(str(batch), name, one, reference, batch, seed))
         goals += _goals(shape, batch, native[3].name, found, seed)
+        goals += _against_llama(shape, batch, llama, found, seed)
         if batch == 8 and not isinstance(mixed, str):
             goals.append(_against_peft(shape, native[3].name, mixed.name, found, seed))
-    long = [_long(one, shape, seed) for one in (*native, *others[:-1])]
-    notes = [f"Reading {LONG} tokens: " + ", ".join(long)]
+    long = _reading((*native, *llama.values(), *others[:-1]), shape, seed)
+    told = [f"{name} {1e3 * sorted(one.prompt)[1]:.0f} ms" for name, one in long.items()]
+    goals += _against_llama(shape, 0, llama, long, seed)
+    notes = [f"Reading {LONG} tokens: " + ", ".join(told)]
+    if llama:
+        notes.append(
+            "llama.cpp's threads by batch: " + "; ".join(f"{o.name} {o.best}" for o in llama.values())
+        )
     if isinstance(mixed, str):
         notes.append(f"PEFT's batch of several adapters is not here: {mixed}.")
     for engine in (*native[:1], *native[1::2]) if not Clock.processor else ():
@@ -200,11 +214,33 @@ def _goals(shape: Shape, batch: int, base: str, found: dict[str, Found], seed: i
     return goals
 
 
-def _uncompared() -> Section:
-    goals = tuple(
-        Goal(what, "at least", bound, "×", None, "not installed here") for what, bound in UNCOMPARED
-    )
-    return Section("Who is not here", ABSENT, goals=goals)
+def _uncompared(program: Path | None) -> Section:
+    absent = list(UNCOMPARED)
+    if program is None:
+        absent += [(_versus(SHAPES[at], batch, "same bits"), bound) for at, batch, bound in LLAMA]
+    goals = tuple(Goal(what, "at least", bound, "×", None, "not installed here") for what, bound in absent)
+    return Section("Who is not here", ABSENT + NO_LLAMA * (program is None), goals=goals)
+
+
+def _versus(shape: Shape, batch: int, bits: str) -> str:
+    what = f"batch {batch}" if batch else f"reading {LONG} tokens"
+    return f"{shape.name}, {what}, {bits}: how much faster than llama.cpp"
+
+
+def _against_llama(
+    shape: Shape, batch: int, llama: Mapping[int, Llama], found: Mapping[str, Found], seed: int
+) -> list[Goal]:
+    """The engine with activations of 8 bits, as llama.cpp's are, at each number of bits."""
+    goals = []
+    for at, size, bound in LLAMA:
+        if SHAPES[at] is not shape or size != batch:
+            continue
+        for bits, rival in llama.items():
+            ours, theirs = found[f"native, {bits}-bit, activations of 8 bits"], found[rival.name]
+            pair = (theirs.token, ours.token) if batch else (theirs.prompt, ours.prompt)
+            ratio = estimates.median_ratio(*pair, seed)
+            goals.append(Goal(_versus(shape, batch, f"{bits}-bit"), "at least", bound, "×", ratio))
+    return goals
 
 
 def _against_peft(shape: Shape, base: str, theirs: str, found: dict[str, Found], seed: int) -> Goal:
@@ -215,12 +251,15 @@ def _against_peft(shape: Shape, base: str, theirs: str, found: dict[str, Found],
     )
 
 
-def _long(one: Contender, shape: Shape, seed: int) -> str:
-    """What reading a long prompt takes."""
+def _reading(contenders: Sequence[Contender], shape: Shape, seed: int) -> dict[str, Found]:
+    """What reading a long prompt takes, three rounds in turn."""
     draw = random.Random(seed)
     prompt = [[draw.randrange(shape.config["vocab_size"]) for _ in range(LONG)]]
-    seconds = sorted(one.run(prompt, 1).prompt for _ in range(3))[1]
-    return f"{one.name} {1e3 * seconds:.0f} ms"
+    found = {one.name: Found() for one in contenders}
+    for _ in range(3):
+        for one in contenders:
+            found[one.name].add(one.run(prompt, 1))
+    return found
 
 
 def _limit(context: Context, one: Native, shape: Shape) -> tuple[str, Goal]:

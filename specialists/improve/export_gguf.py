@@ -58,7 +58,7 @@ def to_gguf(folder: Path, target: Path) -> None:
             f"a {config.get('model_type')!r} model is not exported to GGUF: {', '.join(KINDS)} are"
         )
     writer = gguf.GGUFWriter(target, kind)
-    _describe(writer, config, folder)
+    describe(writer, config, folder)
     _tokenizer(writer, folder, config)
     dense, codes = _tensors(folder)
     for name in sorted({*dense, *codes}):
@@ -135,7 +135,8 @@ def _interleaved(data: NDArray[Any], heads: int) -> NDArray[Any]:
     return np.ascontiguousarray(split.swapaxes(1, 2).reshape(data.shape))
 
 
-def _describe(writer: Any, config: Mapping[str, Any], folder: Path) -> None:
+def describe(writer: Any, config: Mapping[str, Any], folder: Path) -> None:
+    """Write the model's sizes. Raises UsageError for rotary positions that are not plain."""
     heads, width = int(config["num_attention_heads"]), int(config["hidden_size"])
     size = int(config.get("head_dim") or width // heads)
     rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
