@@ -80,5 +80,5 @@ def test_it_is_run_at_its_best_number_of_threads(program: Path, model: Path) -> 
 def test_what_fails_is_told(program: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"left with 3: (?s:.*)the file is damaged"):
         Llama("x", program, tmp_path / "none.gguf", 1).run([[1] * 13], 4)
-    with pytest.raises(UsageError, match="no llama-batched-bench in .*empty"):
+    with pytest.raises(UsageError, match=r"no llama-batched-bench in .*empty"):
         program_in(tmp_path / "empty")
