@@ -72,7 +72,7 @@ class Llama:
     def _timed(self, count: int, length: int, tokens: int, threads: int) -> Times:
         room = count * (length + tokens) + 64
         asked = {"-m": self.file, "-c": room, "-b": 2048, "-ub": 512, "-t": threads, "-tb": self.most,
-                 "-npp": length, "-ntg": tokens, "-npl": count, "--output-format": "jsonl"}  # fmt: skip
+                 "-npp": length, "-ntg": tokens, "-npl": count, "--output-format": "jsonl", "-lv": 4}  # fmt: skip
         words = [str(word) for pair in asked.items() for word in pair]
         done = subprocess.run(
             [self.program, *words], capture_output=True, text=True, timeout=WAIT, check=False
