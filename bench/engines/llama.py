@@ -70,9 +70,10 @@ class Llama:
         return self._timed(count, length, tokens, self.best[count])
 
     def _timed(self, count: int, length: int, tokens: int, threads: int) -> Times:
-        room = count * (length + tokens) + 64
+        room = count * -(-(length + tokens + 1) // 256) * 256  # it rounds each sequence's share down to 256
         asked = {"-m": self.file, "-c": room, "-b": 2048, "-ub": 512, "-t": threads, "-tb": self.most,
-                 "-npp": length, "-ntg": tokens, "-npl": count, "--output-format": "jsonl", "-lv": 4}  # fmt: skip
+                 "-npp": length, "-ntg": tokens, "-npl": count, "--output-format": "jsonl",
+                 "-lv": 4}  # fmt: skip
         words = [str(word) for pair in asked.items() for word in pair]
         done = subprocess.run(
             [self.program, *words], capture_output=True, text=True, timeout=WAIT, check=False
