@@ -21,6 +21,7 @@ from .contenders import Times
 PROGRAM = "llama-batched-bench"
 FORMS = {8: "Q8_0", 4: "Q4_0"}
 WAIT = 600.0
+TRIES = 12  # it may end before its last lines are out
 
 
 def program_in(folder: Path) -> Path:
@@ -75,11 +76,14 @@ class Llama:
                  "-npp": length, "-ntg": tokens, "-npl": count, "--output-format": "jsonl",
                  "-lv": 4}  # fmt: skip
         words = [str(word) for pair in asked.items() for word in pair]
-        done = subprocess.run(
-            [self.program, *words], capture_output=True, text=True, timeout=WAIT, check=False
-        )
-        told = [line for line in done.stdout.splitlines() if line.startswith("{")]
-        if done.returncode or not told:
+        for _ in range(TRIES):
+            done = subprocess.run(
+                [self.program, *words], capture_output=True, text=True, timeout=WAIT, check=False
+            )
+            told = [line for line in done.stdout.splitlines() if line.startswith("{")]
+            if told or done.returncode:
+                break
+        if not told or done.returncode:
             raise UsageError(f"{self.program} left with {done.returncode}: {done.stderr[-300:]}")
         found = json.loads(told[-1])
         return Times(float(found["t_pp"]), float(found["t_tg"]) / tokens)
