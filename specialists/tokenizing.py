@@ -117,6 +117,10 @@ class ChatCodec:
         clean = text.encode("utf-8", "replace").decode() if not text.isascii() else text
         return tuple(self.plain.encode(clean, add_special_tokens=False).ids)
 
+    def encode_answer(self, text: str) -> tuple[int, ...]:
+        """Encode an answer, end token included."""
+        return (*self.encode_text(text), self.end)
+
     def decode(self, tokens: Sequence[int]) -> str:
         """Return the text of tokens, special tokens left out."""
         return str(self.parser.decode(list(tokens), skip_special_tokens=True))

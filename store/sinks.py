@@ -20,6 +20,7 @@ from .errors import PilothouseError
 from .plugins import Group
 from .printable import json_text
 from .records import Page
+from .waiting import together
 
 logger = logging.getLogger(__name__)
 SINKS = Group("pilothouse.sinks", "sink")
@@ -134,7 +135,7 @@ class Telling:
                 logger.warning("the sink %r could not be closed (%s: %s)", name, type(error).__name__, error)
 
     def _run(self) -> None:
-        while (names := self._next()) is not None:
+        while names := together(self._waiting, TOGETHER):
             try:
                 pages = self._read(names)
             except PilothouseError as error:
@@ -143,24 +144,6 @@ class Telling:
                 continue
             for page in pages:
                 self._show(page)
-
-    def _next(self) -> list[str] | None:
-        """Wait for a record, and return it with those that wait behind it; None when there will be none."""
-        first = self._waiting.get()
-        if first is None:
-            return None
-        names = [first]
-        while len(names) < TOGETHER:
-            try:
-                name = self._waiting.get_nowait()
-            except queue.Empty:
-                break
-            if name is None:
-                with contextlib.suppress(queue.Full):
-                    self._waiting.put_nowait(None)
-                break
-            names.append(name)
-        return names
 
     def _show(self, page: Page) -> None:
         for name, sink in self._sinks.items():

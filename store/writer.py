@@ -20,6 +20,7 @@ from sqlalchemy.exc import DBAPIError
 from .database import Place
 from .errors import StoreClosedError
 from .events import Batch, lock_chain
+from .waiting import together
 
 T = TypeVar("T")
 MOST = 512  # jobs that share a commit; more would keep other processes waiting for the lock
@@ -78,7 +79,7 @@ class Writer:
         self._thread.join()
 
     def _run(self) -> None:
-        while batch := self._next():
+        while batch := together(self._jobs, MOST):
             try:
                 with self._place.plainly():
                     self._commit(batch)
@@ -88,21 +89,6 @@ class Writer:
                     if not job.future.done():
                         job.future.set_exception(error)
         self._disconnect()
-
-    def _next(self) -> list[Job]:
-        """Wait for a job, and return it with those that wait behind it; empty when there will be none."""
-        first = self._jobs.get()
-        batch = [first] if first is not None else []
-        while batch and len(batch) < MOST:
-            try:
-                job = self._jobs.get_nowait()
-            except queue.Empty:
-                break
-            if job is None:
-                self._jobs.put(None)  # nothing follows it: end after this batch
-                break
-            batch.append(job)
-        return batch
 
     def _commit(self, batch: list[Job]) -> None:
         if self._connection is None:

@@ -56,7 +56,7 @@ class ClusterEngine:
 
     def encode_answer(self, text: str) -> tuple[int, ...]:
         """Return the tokens of an answer, end token included."""
-        return (*self._codec.encode_text(text), self._codec.end)
+        return self._codec.encode_answer(text)
 
     def probe(self, tokens: Sequence[int], layers: Sequence[int] = ()) -> Prefill:
         """Read a prompt on some replica. Raises as `Engine.probe`, EngineClosed when none can be reached."""

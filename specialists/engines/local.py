@@ -64,7 +64,7 @@ class LocalEngine(ABC, Generic[M]):
 
     def encode_answer(self, text: str) -> tuple[int, ...]:
         """Return the tokens of an answer, end token included."""
-        return (*self.codec.encode_text(text), self.codec.end)
+        return self.codec.encode_answer(text)
 
     # -- answer --------------------------------------------------------------------------------------------
 

@@ -132,7 +132,7 @@ def _by_language(rows: Sequence[Row]) -> dict[str, list[Row]]:
 
 
 def _tokens(codec: ChatCodec, row: Row) -> Tokens:
-    answer = (*codec.invocation, *codec.encode_text(row["answer"]), codec.end)
+    answer = (*codec.invocation, *codec.encode_answer(row["answer"]))
     return Tokens(codec.encode_prompt(row["prompt"]), answer)
 
 

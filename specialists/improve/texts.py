@@ -19,7 +19,7 @@ def token_rows(codec: ChatCodec, data: Data, rows: int, length: int) -> list[tup
         if "text" in row:
             ids = codec.encode_text(row["text"])
         elif "prompt" in row and "answer" in row:
-            answer = (*codec.invocation, *codec.encode_text(row["answer"]), codec.end)
+            answer = (*codec.invocation, *codec.encode_answer(row["answer"]))
             ids = (*codec.encode_prompt(row["prompt"]), *answer)
         else:
             data.require(("text",))

@@ -74,7 +74,7 @@ class VllmEngine(LocalEngine[Host]):
         self._batch = VllmBatch(self.codec, trunk, self.capacity)
         self._scheduler: Scheduler[VllmRow] = Scheduler(self._batch, self.capacity, family.name)
         try:
-            self_test(self._batch, (*self.codec.encode_text("0 1 2 3"), self.codec.end))
+            self_test(self._batch, self.codec.encode_answer("0 1 2 3"))
         except BaseException:
             self.close()
             raise
