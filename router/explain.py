@@ -76,9 +76,11 @@ class Explainer:
         )
 
     def rows(self, x: Tensor, labels: Labels | None = None, top: int = 8) -> tuple[FeatureContribution, ...]:
-        """Return the rows that sum to `probe.logit(x)`, as `contributions` does.
+        """Return the rows that sum to `probe.logit(x)` for one pooled vector x [F]; error below 1e-4.
 
-        Raises UsageError when x has another width.
+        A feature's shares are added up over the poolings of its layer; its activation is the largest of them.
+        The rows: the `top` features by absolute share, `other features`, `sae bias`, `unexplained remainder`,
+        `probe bias`. Raises UsageError when x has another width.
         """
         probe = self.probe
         values = vector("the pooled vector", x, probe.weight.numel()).detach().cpu()
@@ -112,19 +114,6 @@ def _active(block: _Block, values: Tensor) -> Iterator[tuple[int, float, float]]
     active = acts.nonzero()[:, 0]
     found = acts[active].double()
     return zip(active.tolist(), found.tolist(), (found * block.worth[active]).tolist(), strict=True)
-
-
-def contributions(
-    probe: Probe, sae: SaeByLayer, x: Tensor, labels: Labels | None = None, top: int = 8
-) -> tuple[FeatureContribution, ...]:
-    """Return the rows that sum to `probe.logit(x)` for one pooled vector x [F]; error below 1e-4.
-
-    `sae` is one SAE or {layer: SAE}; a block without one falls to the remainder. A feature's shares are added
-    up over the poolings of its layer; its activation is the largest of them. The rows: the `top` features
-    by absolute share, `other features`, `sae bias`, `unexplained remainder`, `probe bias`. Raises UsageError
-    when x, the probe and the SAE differ in width.
-    """
-    return Explainer(probe, sae).rows(x, labels, top)
 
 
 def _rows(

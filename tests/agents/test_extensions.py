@@ -14,7 +14,7 @@ from pilothouse.agents.cli import console
 from pilothouse.agents.cli.doctor import examine
 from pilothouse.agents.pilot import Pilot
 from pilothouse.agents.voyage import Unlogged
-from pilothouse.router.explain import contributions
+from pilothouse.router.explain import Explainer
 from pilothouse.router.probes.calibrate import Platt
 from pilothouse.router.probes.probe import Probe, ProbeBank, load_probe
 from pilothouse.specialists.engines.choose import open_engine
@@ -142,7 +142,7 @@ def test_its_probe_type_reads_and_is_explained_exactly(tmp_path: Path) -> None:
     for row in x:
         assert bank.logits(row).tolist() == pytest.approx([bent.logit(row), plain.logit(row)])
         for probe in bank.probes:
-            told = contributions(probe, None, row)
+            told = Explainer(probe, None).rows(row)
             assert sum(one.contribution for one in told) == pytest.approx(probe.logit(row), abs=1e-6)
 
 

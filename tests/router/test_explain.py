@@ -6,7 +6,7 @@ import pytest
 import torch
 from tiny import planted
 
-from pilothouse.router.explain import contributions, without
+from pilothouse.router.explain import Explainer, without
 from pilothouse.router.features.label import Label, label_features, load_labels, save_labels, words
 from pilothouse.router.features.sae import SAE
 from pilothouse.router.policy import Policy
@@ -56,7 +56,7 @@ def test_rows_sum_to_the_logit(width: int, poolings: tuple[str, ...], top: int) 
         for layer in (1, 2)
     }
     x = torch.randn(site.size(width), generator=generator) * 10
-    rows = contributions(probe, saes, x, top=top)
+    rows = Explainer(probe, saes).rows(x, top=top)
     assert sum(row.contribution for row in rows) == pytest.approx(probe.logit(x), abs=1e-4)
     assert [row.label for row in rows[-4:]] == ENDS
     assert all(row.feature is None for row in rows[-4:])
@@ -71,7 +71,7 @@ def test_planted_cause_comes_first() -> None:
     weight, bias = fit_logistic(states, codes[:, 5] > 0)
     probe = Probe("facts", "correct", weight, bias, Platt(), 0.5, Site((1,)), "f" * 64)
     x = states[int(codes[:, 5].argmax())]
-    rows = contributions(probe, exact_sae(atoms), x, {5: Label(feature=5, text="the cause")}, top=3)
+    rows = Explainer(probe, exact_sae(atoms)).rows(x, {5: Label(feature=5, text="the cause")}, top=3)
     assert (rows[0].feature, rows[0].label) == (5, "the cause")
     assert rows[0].contribution > 2 * max(abs(row.contribution) for row in rows[1:3])
     shuffled = codes[torch.randperm(4000, generator=torch.Generator().manual_seed(0)), 5] > 0
@@ -84,7 +84,7 @@ def test_poolings_of_a_layer_are_added_up() -> None:
     atoms = torch.eye(4)
     sae = SAE(torch.eye(4), torch.zeros(4), atoms, torch.zeros(4), torch.zeros(4), meta={"layer": 1})
     probe = random_probe(4, Site((1,), ("last", "max_rolling_mean")))
-    rows = contributions(probe, sae, torch.tensor([2.0, 0, 0, 0, 3.0, 0, 0, 0]))
+    rows = Explainer(probe, sae).rows(torch.tensor([2.0, 0, 0, 0, 3.0, 0, 0, 0]))
     assert rows[0].feature == 0
     assert rows[0].activation == 3.0
     assert rows[0].contribution == pytest.approx(float(2 * probe.weight[0] + 3 * probe.weight[4]))
@@ -94,7 +94,7 @@ def test_poolings_of_a_layer_are_added_up() -> None:
 def test_block_without_a_dictionary_is_unexplained() -> None:
     probe = random_probe(4, Site((1, 2)))
     x = torch.randn(8)
-    rows = {row.label: row.contribution for row in contributions(probe, None, x)}
+    rows = {row.label: row.contribution for row in Explainer(probe, None).rows(x)}
     assert rows["unexplained remainder"] == pytest.approx(float(probe.weight.double() @ x.double()), abs=1e-6)
     assert rows["probe bias"] == -1.25
 
@@ -103,7 +103,7 @@ def test_ablation_takes_away_what_the_row_said() -> None:
     atoms, _codes, states = planted(500, 32, 24, 3)
     sae, probe = exact_sae(atoms), random_probe(32, Site((1,)))
     x = states[0]
-    first = contributions(probe, sae, x, top=1)[0]
+    first = Explainer(probe, sae).rows(x, top=1)[0]
     assert first.feature is not None
     left = without(sae, probe, x, [first.feature])
     assert probe.logit(left) == pytest.approx(probe.logit(x) - first.contribution, abs=1e-3)
@@ -134,11 +134,11 @@ def test_scout_reads_explains_and_ablates() -> None:
 def test_misfits_are_refused() -> None:
     probe = random_probe(4, Site((1,)))
     with pytest.raises(UsageError, match="wide"):
-        contributions(probe, exact_sae(torch.eye(5)), torch.ones(4))
+        Explainer(probe, exact_sae(torch.eye(5))).rows(torch.ones(4))
     with pytest.raises(UsageError, match="shape"):
-        contributions(probe, None, torch.ones(5))
+        Explainer(probe, None).rows(torch.ones(5))
     with pytest.raises(UsageError, match="not finite"):
-        contributions(probe, None, torch.full((4,), float("nan")))
+        Explainer(probe, None).rows(torch.full((4,), float("nan")))
 
 
 # -- labels ------------------------------------------------------------------------------------------------
