@@ -9,6 +9,7 @@ import random
 from functools import lru_cache
 from pathlib import Path
 
+from .asking_freely import FREE_EMOTION
 from .example import Example, Split
 from .sources import required, text_of
 from .wrap import clip, own_split, wrapped
@@ -71,4 +72,5 @@ def examples(split: Split, count: int, seed: int, data: Path | None) -> list[Exa
         rows = [row for row in _rows(data, "dev.tsv") if row[0] not in known]
     else:
         rows = [row for row in _rows(data, "train.tsv.gz") if own_split(row[0]) == split]
-    return wrapped(rows, TEMPLATES, split, count, random.Random(f"emotion/{split}/{seed}"), "emotion")
+    rng = random.Random(f"emotion/{split}/{seed}")
+    return wrapped(rows, TEMPLATES, split, count, rng, "emotion", more=FREE_EMOTION)

@@ -15,6 +15,7 @@ import random
 from functools import lru_cache
 from pathlib import Path
 
+from .asking_freely import FREE_SCREENING
 from .example import Example, Split, row_split, template_pool
 from .sources import fairytale_text, members, required, text_of
 from .wrap import clip, own_split, wrapped
@@ -195,4 +196,4 @@ def examples(split: Split, count: int, seed: int, data: Path | None) -> list[Exa
         "harmful": _cycled(harmful, want["harmful"], rng),
     }
     rows = [(text, label) for label, held in texts.items() for text in held]
-    return wrapped(rows, TEMPLATES, split, count, rng, "screening")
+    return wrapped(rows, TEMPLATES, split, count, rng, "screening", more=FREE_SCREENING)

@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 
-from .example import Example, Split, row_split, template_pool
+from .asking_freely import FREE_STORIES
+from .example import Example, Split, numbered_pool, row_split, template_pool
 
 STORIES = "stories.txt"
 SEPARATOR = "<|endoftext|>"
@@ -169,7 +170,7 @@ def _kind(chosen: list[str]) -> str:
     return "about:" + "+".join(phrase.split()[-1] for phrase in chosen)
 
 
-def _ask(chosen: list[str], template: tuple[int, str]) -> tuple[str, str, str]:
+def _ask(chosen: list[str], template: tuple[str, str]) -> tuple[str, str, str]:
     """Return (prompt, kind, template id) of a request about one or two subjects."""
     prompt = template[1].replace("{a}", " and ".join(article(phrase) for phrase in chosen))
     return prompt, _kind(chosen), f"stories-{template[0]}"
@@ -177,7 +178,7 @@ def _ask(chosen: list[str], template: tuple[int, str]) -> tuple[str, str, str]:
 
 def _written(stories: tuple[str, ...], rng: random.Random) -> Iterator[Example]:
     """Yield endless training rows: a story, and a request that fits it."""
-    asks = template_pool(list(enumerate(TEMPLATES)), "train")
+    asks = numbered_pool(TEMPLATES, FREE_STORIES, "train")
     goes_on = template_pool(list(enumerate(CONTINUATIONS)), "train")
     while True:
         for story in rng.sample(stories, len(stories)):
@@ -200,7 +201,7 @@ def _written(stories: tuple[str, ...], rng: random.Random) -> Iterator[Example]:
 def _prompts(split: Split, rng: random.Random) -> Iterator[Example]:
     """Yield endless prompts without an answer."""
     nouns, adjectives = sorted(NOUNS), sorted(ADJECTIVES)
-    asks = template_pool(list(enumerate(TEMPLATES)), split)
+    asks = numbered_pool(TEMPLATES, FREE_STORIES, split)
     goes_on = template_pool(list(enumerate(CONTINUATIONS)), split)
     openings = template_pool(OPENINGS, split)
     while True:

@@ -14,6 +14,7 @@ import re
 from functools import cache
 from pathlib import Path
 
+from .asking_freely import FREE_FROM, FREE_TO, FREE_WORD_FROM, FREE_WORD_TO
 from .asking_more import MORE_FROM, MORE_TO, MORE_WORD_FROM, MORE_WORD_TO
 from .example import Example, Split, numbered_pool
 from .translate_items import Item, draw
@@ -24,7 +25,12 @@ SKILL = "translate"
 LANGUAGE_NAME = {"fr": "French", "es": "Spanish", "de": "German"}
 HISTORY_SHARE = 0.08
 POOLS = {"to": TO, "from": FROM, "wto": WORD_TO, "wfrom": WORD_FROM, "again": AGAIN, "other": OTHER}
-MORE = {"to": MORE_TO, "from": MORE_FROM, "wto": MORE_WORD_TO, "wfrom": MORE_WORD_FROM}
+MORE = {
+    "to": MORE_TO + FREE_TO,
+    "from": MORE_FROM + FREE_FROM,
+    "wto": MORE_WORD_TO + FREE_WORD_TO,
+    "wfrom": MORE_WORD_FROM + FREE_WORD_FROM,
+}
 CONTRACTIONS = (
     ("n't ", " not "),
     ("can not", "cannot"),

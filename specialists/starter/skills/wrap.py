@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from .example import Check, Example, Split, row_split, template_pool
+from .example import Check, Example, Split, numbered_pool, row_split
 
 
 def own_split(text: str) -> Split:
@@ -32,12 +32,15 @@ def wrapped(
     rng: random.Random,
     skill: str,
     check: Check = "label",
+    more: Sequence[str] = (),
 ) -> list[Example]:
     """Ask about (text, label) rows, every row once before any row twice; ``{t}`` in a template is the text.
 
+    Training and fitting draw from ``more`` templates too.
+
     A split with fewer than ``count`` distinct prompts returns those; only train repeats a row and template.
     """
-    pool = template_pool(list(enumerate(templates)), split)
+    pool = numbered_pool(templates, more, split)
     found: list[Example] = []
     seen: set[str] = set()
     order = list(rows)

@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 
-from pilothouse.specialists.starter.skills.arithmetic import KINDS, examples, row_key
+from pilothouse.specialists.starter.skills.arithmetic import KINDS, _hard_difference, examples, row_key
 from pilothouse.specialists.starter.skills.arithmetic_steps import worked
 from pilothouse.specialists.starter.skills.arithmetic_templates import FOLLOW_UPS, TEMPLATES
 from pilothouse.specialists.starter.skills.example import SPLITS, Example, Split, row_split
@@ -277,3 +277,11 @@ def test_chrf_agrees_with_values_worked_out_by_hand() -> None:
     assert chrf("abcd", "ab") == pytest.approx(5 * (5 / 12) / (4 + 5 / 12))
     assert graded("the cat sat there", "the cat sat here", "chrf")
     assert not graded("un chien", "the cat sat here", "chrf")
+
+
+def test_training_meets_differences_that_are_told_apart_late_or_borrow_far() -> None:
+    hard = [_hard_difference(Random(seed)) for seed in range(400)]
+    late = [(a, b) for a, b in hard if len(str(a)) == len(str(b)) and str(a)[0] == str(b)[0] and a != b]
+    assert all(0 <= number <= 9999 for pair in hard for number in pair)
+    assert len(late) > 150 and 0.3 < sum(a < b for a, b in late) / len(late) < 0.7
+    assert sum("00" in str(a) for a, _ in hard) > 40

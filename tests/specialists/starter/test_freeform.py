@@ -60,7 +60,7 @@ def test_no_prompt_is_written_twice() -> None:
 
 
 def test_splits_share_no_row_and_leave_train_and_test_empty() -> None:
-    fit, calibrate = examples("fit", 999, 0), examples("calibrate", 999, 0)
+    fit, calibrate = examples("fit", 9_999, 0), examples("calibrate", 9_999, 0)
     whole = len(_rows(ROWS))
     assert len(fit) + len(calibrate) == whole
     assert not {row.prompt for row in fit} & {row.prompt for row in calibrate}

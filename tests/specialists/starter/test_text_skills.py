@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -60,8 +61,9 @@ def test_screening_labels_come_with_their_text(tiny_data: Path) -> None:
         elif "harmful_train" in row.prompt:
             truth = "harmful"
         elif "sms & number" in row.prompt:
-            number = int(row.prompt.split("sms & number ")[1].split()[0].strip('".?)'))
-            truth = "spam" if number % 3 == 0 else "safe"
+            number = re.search(r"sms & number (\d+)", row.prompt)
+            assert number is not None, row.prompt
+            truth = "spam" if int(number[1]) % 3 == 0 else "safe"
         assert row.answer == truth, row.prompt
     assert 0.35 < Counter(row.answer for row in rows)["safe"] / len(rows) < 0.45
 
