@@ -283,5 +283,6 @@ def test_training_meets_differences_that_are_told_apart_late_or_borrow_far() -> 
     hard = [_hard_difference(Random(seed)) for seed in range(400)]
     late = [(a, b) for a, b in hard if len(str(a)) == len(str(b)) and str(a)[0] == str(b)[0] and a != b]
     assert all(0 <= number <= 9999 for pair in hard for number in pair)
-    assert len(late) > 150 and 0.3 < sum(a < b for a, b in late) / len(late) < 0.7
+    assert len(late) > 150
+    assert 0.3 < sum(a < b for a, b in late) / len(late) < 0.7
     assert sum("00" in str(a) for a, _ in hard) > 40
