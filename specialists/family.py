@@ -239,8 +239,8 @@ class Family:
 
     @property
     def sae(self) -> SAE | None:
-        """The first sparse autoencoder; None where there is none."""
-        return next(iter(self.saes.values()), None)
+        """The sparse autoencoder of the deepest layer; None where there is none."""
+        return max(self.saes.values(), key=lambda sae: sae.layer, default=None)
 
     @cached_property
     def labels(self) -> dict[str, dict[int, Label]]:

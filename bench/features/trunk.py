@@ -38,7 +38,7 @@ def section(family: Family, seeds: Sequence[int], seed: int, quick: bool, out: P
         raise NotFoundError(f"family {family.name!r} has no dictionary; make one, or measure another family")
     sae, codec = family.sae, ChatCodec.load(family.trunk_folder)
     model = load_model_folder(family.trunk_folder, torch.float32).requires_grad_(False)
-    examples = freeform.examples("fit", 40 if quick else 200, seed)
+    examples = freeform.examples("calibrate", 40 if quick else 200, seed)
     rows = [list(codec.encode_prompt(e.prompt)) for e in examples]
     states, contexts = read(model, codec, rows, sae.layer)
     found, inside = quality(sae, states), losses(model, sae, rows[:60])
@@ -173,7 +173,7 @@ def faithful_section(family: Family, seeds: Sequence[int], seed: int, share: flo
     seeds.
     """
     model = load_model_folder(family.trunk_folder, torch.float32).requires_grad_(False)
-    codec, layer = ChatCodec.load(family.trunk_folder), family.scout_layers[0]
+    codec, layer = ChatCodec.load(family.trunk_folder), family.scout_layers[-1]
     count, steps = max(16, round(240 * share)), max(20, round(300 * share))
     start = int(codec.encode_prompt("a")[0])
     own = own_texts(model, start, 2 * count, 48, seed)

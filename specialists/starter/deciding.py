@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ...router.policy import Policy, calibrate_threshold
 from ...router.probes.probe import Probe, ProbeBank
+from ...router.taps import Site
 from ...store.errors import UsageError
 from . import makers, pack, probing
 from .skills.example import Example
@@ -77,9 +78,9 @@ def decided(
 def make_policy(work: Work) -> None:
     """Set every threshold on the calibration split and write ``policy.json``."""
     model, codec = makers.open_trunk(work)
-    layer = probing.scout_layer(work)
+    site = Site.usual(probing.scout_layers(work))
     rows = probing.probe_mixture(work, "calibrate")
-    x = probing.pooled_states(model, codec, rows, (layer,))[layer]
+    x = probing.pooled_at(model, codec, rows, [site])[0]
     bank = set_reading_thresholds(work, ProbeBank.load(work.path("probes")), x, rows)
     policy = pack.make_policy(work, 0.0)
     p_best, right = decided(policy, bank, x, rows, work)

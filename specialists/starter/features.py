@@ -1,4 +1,4 @@
-"""Recipe step that trains and labels the sparse autoencoder of the scout layer."""
+"""Recipe step that trains and labels a sparse autoencoder for each scout layer."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from .skills.example import Example
 from .work import Work
 
 LATENTS, ACTIVE, STEPS = 1024, 24, 1200
+STORED = "bfloat16"
 WINDOW = 6
 
 
@@ -59,10 +60,16 @@ def plain_texts(work: Work, count: int) -> list[str]:
 
 
 def make_features(work: Work) -> None:
-    """Train the SAE on pooled prompt states and token states, label its features, save both."""
+    """Train an SAE a scout layer on pooled prompt states and token states, label its features, save both."""
     model, codec = makers.open_trunk(work)
-    layer = probing.scout_layer(work)
     rows: list[Example] = probing.probe_mixture(work, "fit")
+    for layer in probing.scout_layers(work):
+        _make_sae(work, layer, model, codec, rows)
+
+
+def _make_sae(
+    work: Work, layer: int, model: PreTrainedModel, codec: ChatCodec, rows: Sequence[Example]
+) -> None:
     pooled = probing.pooled_states(model, codec, rows, (layer,))[layer]
     prompts = pooled.reshape(2 * len(pooled), -1)
     tokens, contexts = token_states(model, codec, plain_texts(work, 1200), layer)
@@ -74,15 +81,15 @@ def make_features(work: Work) -> None:
     }
 
     def tell(step: int, unexplained: float, dead: int) -> None:
-        work.say(f"SAE step {step}/{STEPS}: unexplained {unexplained:.3f}, dead {dead}")
+        work.say(f"SAE of layer {layer}, step {step}/{STEPS}: unexplained {unexplained:.3f}, dead {dead}")
 
     sae = train_topk(every, LATENTS, ACTIVE, STEPS, work.seed, meta=meta, report=tell)
-    sae.save(work.path("features", f"L{layer}"))
+    sae.save(work.path("features", f"L{layer}"), STORED)
     shown = torch.cat([pooled[:, : pooled.shape[1] // 2], tokens[:40_000]])
     names = [e.prompt for e in rows] + contexts[:40_000]
     save_labels(work.path("features", f"L{layer}", "labels.jsonl"), label_features(sae, shown, names))
 
 
 def open_sae(work: Work) -> SAE:
-    """Load the scout layer's SAE."""
-    return SAE.load(work.path("features", f"L{probing.scout_layer(work)}"))
+    """Load the SAE of the last scout layer."""
+    return SAE.load(work.path("features", f"L{max(probing.scout_layers(work))}"))

@@ -65,7 +65,7 @@ def make_policy(work: Work, threshold: float, risk: float | None = None) -> Poli
 
 def copy_tree(source: Path, target: Path) -> None:
     """Copy a folder of artifacts, leaving out what only the recipe needs."""
-    shutil.copytree(source, target, ignore=shutil.ignore_patterns("*.part", "README.md", "layer.json"))
+    shutil.copytree(source, target, ignore=shutil.ignore_patterns("*.part", "README.md"))
 
 
 def card_of(name: str, parent: str, metrics: dict[str, Any]) -> Card:
@@ -107,7 +107,7 @@ def pack(work: Work, target: Path) -> None:
         licence="Apache-2.0",
         trunk="trunk",
         trunk_fingerprint=parent,
-        scout_layers=(probing.scout_layer(work),),
+        scout_layers=probing.scout_layers(work),
         specialists=tuple(names),
         data=TRUNK_DATA,
     )

@@ -137,10 +137,9 @@ class Desk:
     """Fits probes on the ``fit`` split and calibrates them on the ``calibrate`` split, at one site."""
 
     def __init__(
-        self, work: Work, layer: int, states: dict[Split, Tensor], rows: dict[Split, list[Example]]
+        self, work: Work, site: Site, states: dict[Split, Tensor], rows: dict[Split, list[Example]]
     ) -> None:
-        self.work, self.states, self.rows = work, states, rows
-        self.site = Site.usual((layer,))
+        self.work, self.site, self.states, self.rows = work, site, states, rows
         self.print = fingerprint(work.path("trunk"))
 
     def fit(self, name: str, kind: Kind) -> Probe:
@@ -193,39 +192,41 @@ def routing_accuracy(bank: ProbeBank, x: Tensor, examples: Sequence[Example]) ->
 
 
 def fit_bank(
-    work: Work, layer: int, states: dict[Split, Tensor], rows: dict[Split, list[Example]]
+    work: Work, site: Site, states: dict[Split, Tensor], rows: dict[Split, list[Example]]
 ) -> ProbeBank:
-    """Fit every probe of the family at one layer."""
-    desk = Desk(work, layer, states, rows)
+    """Fit every probe of the family at one site, whose vectors ``states`` holds."""
+    desk = Desk(work, site, states, rows)
     specialists = [*makers.COURSES, "help"]
     probes = [desk.fit(name, "correct") for name in specialists]
     return ProbeBank([*probes, *(desk.fit(name, "reading") for name in READINGS)])
 
 
-def choose_layer(work: Work, layers: Sequence[int]) -> None:
-    """Fit the probes at each layer and note the one that routes the calibration split best."""
+def choose_layers(work: Work, choices: Sequence[Sequence[int]]) -> None:
+    """Fit the probes at each choice of layers and note the one that routes the calibration split best."""
     model, codec = makers.open_trunk(work)
     rows: dict[Split, list[Example]] = {s: probe_mixture(work, s) for s in ("fit", "calibrate")}
-    states = {s: pooled_states(model, codec, rows[s], layers) for s in rows}
-    scores = {}
-    for layer in layers:
-        bank = fit_bank(work, layer, {s: states[s][layer] for s in rows}, rows)
-        scores[layer] = routing_accuracy(bank, states["calibrate"][layer], rows["calibrate"])
-        work.say(f"layer {layer} routes {scores[layer]:.2%} of the calibration split to its own specialist")
-    best = max(scores, key=lambda layer: scores[layer])
-    work.path("layer.json").write_text(json.dumps({"layer": best, "scores": scores}))
+    sites = [Site.usual(layers) for layers in choices]
+    states = {s: pooled_at(model, codec, rows[s], sites) for s in rows}
+    scores = []
+    for i, site in enumerate(sites):
+        bank = fit_bank(work, site, {s: states[s][i] for s in rows}, rows)
+        scores.append(routing_accuracy(bank, states["calibrate"][i], rows["calibrate"]))
+        work.say(f"{site.name} routes {scores[-1]:.2%} of the calibration split to its own specialist")
+    best = choices[scores.index(max(scores))]
+    named = {site.name: score for site, score in zip(sites, scores, strict=True)}
+    work.path("layers.json").write_text(json.dumps({"layers": list(best), "scores": named}))
 
 
-def scout_layer(work: Work) -> int:
-    """The layer whose probes routed best."""
-    return int(json.loads(work.path("layer.json").read_text())["layer"])
+def scout_layers(work: Work) -> tuple[int, ...]:
+    """The layers whose probes routed best."""
+    return tuple(json.loads(work.path("layers.json").read_text())["layers"])
 
 
 def make_probes(work: Work) -> None:
-    """Fit the family's probes at the scout layer, steered stories included, and save them."""
+    """Fit the family's probes at the scout layers, steered stories included, and save them."""
     model, codec = makers.open_trunk(work)
-    layer = scout_layer(work)
+    site = Site.usual(scout_layers(work))
     rows: dict[Split, list[Example]] = {s: probe_mixture(work, s) for s in ("fit", "calibrate")}
-    states = {s: pooled_states(model, codec, rows[s], (layer,))[layer] for s in rows}
+    states = {s: pooled_at(model, codec, rows[s], [site])[0] for s in rows}
     shutil.rmtree(work.path("probes"), ignore_errors=True)
-    fit_bank(work, layer, states, rows).save(work.path("probes"))
+    fit_bank(work, site, states, rows).save(work.path("probes"))

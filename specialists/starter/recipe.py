@@ -9,7 +9,7 @@ from pathlib import Path
 from . import deciding, features, language, makers, pack, probing, steering, student
 from .work import Step, Work, run_steps
 
-LAYERS = (4, 5, 6)
+LAYERS = ((6,), (1, 4, 6), (2, 4, 6))  # choices of what the probes read
 
 
 def collect(work: Work) -> None:
@@ -52,7 +52,7 @@ def steps(target: Path, start: Path | None = None) -> list[Step]:
         *courses,
         Step("student", student.make_student, student.SHAPE, ("student.run", "student")),
         Step("outcomes", collect, (probing.EACH, probing.OTHERS), ("outcomes",)),
-        Step("layer", partial(probing.choose_layer, layers=LAYERS), LAYERS),
+        Step("layers", partial(probing.choose_layers, choices=LAYERS), LAYERS),
         Step("features", features.make_features, (features.LATENTS, features.ACTIVE, features.STEPS)),
         Step("vectors", steering.make_trained_vectors, (steering.LAYER, steering.LIMIT), ("vectors",)),
         Step("dialogue", steering.make_dialogue_feature),

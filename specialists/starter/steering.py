@@ -273,7 +273,7 @@ def speech_features(work: Work, bench: Bench, count: int) -> list[tuple[int, flo
     """
     sae = features.open_sae(work)
     tales = features.plain_texts(work, 400)[:200]
-    states, contexts = features.token_states(bench.model, bench.codec, tales, probing.scout_layer(work))
+    states, contexts = features.token_states(bench.model, bench.codec, tales, sae.layer)
     acts = sae.encode(states)
     speech = torch.tensor([c.count('"') % 2 == 1 or c.endswith((' "', ' said, "')) for c in contexts])
     gap = acts[speech].mean(0) - acts[~speech].mean(0)

@@ -71,7 +71,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, tiny_folder: Path) -> Pat
     meta = {"layer": 1, "fingerprint": fingerprint(work.path("trunk")), "model_name": "tiny"}
     states = torch.randn(200, WIDTH, generator=torch.Generator().manual_seed(0))
     train_topk(states, 16, 2, 2, 0, meta=meta).save(work.path("features", "L1"))
-    work.path("layer.json").write_text('{"layer": 1, "scores": {"1": 0.9}}')
+    work.path("layers.json").write_text('{"layers": [1], "scores": {"1": 0.9}}')
     pack.make_policy(work, 0.4, 0.1).save(work.path("policy.json"))
     return work.folder
 

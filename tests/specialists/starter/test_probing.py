@@ -157,7 +157,7 @@ def test_a_desk_finds_a_planted_direction_and_reports_it(work: Work, tiny_folder
         "calibrate": [example(f"{s} {i}!", s, template=f"{s}c{i % 5}") for s in skills for i in range(40)],
     }
     states = {split: planted(seed, found) for seed, (split, found) in enumerate(rows.items())}
-    probe = probing.Desk(work, 1, states, rows).fit("help", "correct")
+    probe = probing.Desk(work, Site.usual((1,)), states, rows).fit("help", "correct")
     assert probe.meta["auroc"] > 0.99
     assert probe.meta["ece"] < 0.1
     assert int(probe.weight.abs().argmax()) == 0
@@ -166,7 +166,7 @@ def test_a_desk_finds_a_planted_direction_and_reports_it(work: Work, tiny_folder
         split: x[torch.randperm(len(x), generator=torch.Generator().manual_seed(5))]
         for split, x in states.items()
     }
-    control = probing.Desk(work, 1, shuffled, rows).fit("help", "correct")
+    control = probing.Desk(work, Site.usual((1,)), shuffled, rows).fit("help", "correct")
     assert abs(control.meta["auroc"] - 0.5) < 0.2
 
 
@@ -184,5 +184,5 @@ def test_routing_accuracy_counts_only_prompts_in_scope() -> None:
 
 
 def test_the_best_routing_layer_is_read_back(work: Work) -> None:
-    work.path("layer.json").write_text('{"layer": 5, "scores": {"4": 0.1, "5": 0.9}}')
-    assert probing.scout_layer(work) == 5
+    work.path("layers.json").write_text('{"layers": [2, 5], "scores": {"L4": 0.1, "L2+L5": 0.9}}')
+    assert probing.scout_layers(work) == (2, 5)

@@ -84,7 +84,7 @@ def shrink(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(student, "LESSONS", 40)
     patch.setattr(probing, "EACH", {"fit": 10, "calibrate": 10})
     patch.setattr(probing, "OTHERS", {"fit": 20, "calibrate": 20})
-    patch.setattr(recipe, "LAYERS", (0, 1))
+    patch.setattr(recipe, "LAYERS", ((1,), (0, 1)))
     for name, value in {"LATENTS": 24, "ACTIVE": 4, "STEPS": 5}.items():
         patch.setattr(features, name, value)
     patch.setattr(steering, "LAYER", 0)
@@ -145,7 +145,7 @@ def test_the_whole_recipe_makes_a_sealed_family(
     assert family.policy is not None
     family.policy.with_vectors(family.vectors).require(family.cards, probing.READINGS)
     assert family.sae is not None
-    assert family.sae.layer == family.scout_layers[0] == probing.scout_layer(tiny_work)
+    assert family.sae.layer == family.scout_layers[-1] == max(probing.scout_layers(tiny_work))
     assert answered(family) == {"stories", "screening"}
     before = (tmp_path / "family" / "manifest.json").stat()
     recipe.run(tiny_work, tmp_path / "family")
@@ -178,7 +178,7 @@ def test_steps_have_names_of_their_own_and_one_adapter_a_course(tmp_path: Path) 
         "adapter-stories",
         "student",
         "outcomes",
-        "layer",
+        "layers",
         "vectors",
         "styled",
         "probes",
