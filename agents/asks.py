@@ -8,39 +8,64 @@ MOST = 6  # parts of one prompt
 LONGEST = 2000  # characters; a longer prompt is a text to work on, not a list of asks
 
 _ITEM = re.compile(r"^\s*(?:\(?\d{1,2}[.)]|\(?[a-f]\)|[-*•])\s+(?P<ask>\S.*)$")
+_NUMBER = re.compile(r"(?:^|(?<=\s))\(?(?P<number>[1-9])[.)]\s+(?=\S)")
+# Where an ask may end. After the first three most verbs may follow, after a bare "and" or a comma few.
 _JOINT = re.compile(
-    r"(?P<end>[?!.])\s+(?=\S)"  # a sentence ends
-    r"|[,;]?\s+(?:and\s+(?:then\s+)?also|and\s+then|and\s+also|then\s+also)\s*,?\s+"
-    r"|;\s+(?:and|also|then)?\s*",
+    r"(?P<end>[?!.])\s+(?=\S)|(?P<line>)\s*\n\s*"
+    r"|(?P<strong>)(?:[,;]?\s+(?:and\s+(?:then|also|finally|lastly)|then\s+also|(?<=,\s)(?:then|also))\s*,?\s+"
+    r"|;\s+(?:and|also|then)?\s*)"
+    r"|(?P<weak>)(?:,?\s+(?:and|plus|as well as)\s+|,\s+)",
     re.IGNORECASE,
 )
 _LEAD = re.compile(
-    r"^(?:(?:and|also|then|next|finally|plus|second(?:ly)?|after that)\b[\s,:]*)+", re.IGNORECASE
-)
-_ASKING_WORDS = """
-    what what's who who's whom whose where when which why how is are was were do does did can could will
-    would translate say spell write tell give name list calculate compute add subtract multiply divide solve
-    find explain describe define classify check make convert count sort reverse compare work answer show
-    please"""
-_ASKING = frozenset(_ASKING_WORDS.split())
-# a part that leans on its neighbour means nothing alone
-_LEANING = re.compile(
-    r"\b(?:it|its|he|him|his|she|her|they|them|their|this|that|these|those|there|the (?:answer|result|same|"
-    r"latter|former|first|second|sum|product)|again|instead|else|so)\b",
+    r"^(?:(?:and|also|then|next|finally|lastly|plus|first(?:ly)?|second(?:ly)?|third(?:ly)?|after that|oh|ok|"
+    r"okay|one more thing|last(?: one| thing)?)\b[\s,:]*)+",
     re.IGNORECASE,
 )
-_QUOTED = re.compile(r"[\"“”«»`]|(?<!\w)'|'(?!\w)")
+_ASKING_WORDS = """
+    what what's whats who who's whom whose where where's when which why how how's is are was were do does did
+    can could will would translate say spell write tell give name list calculate compute add subtract multiply
+    divide solve find explain describe define classify check make convert count sort reverse compare work
+    answer show please i'd capitalize uppercase screen label pluralize turn put change"""
+_ASKING = frozenset(_ASKING_WORDS.split())
+# What may go on with the ask before it: "take 5 and add 3", "is it big and does it fly".
+_GOING_ON = """
+    whose whom when is are was were do does did will say list calculate compute add subtract multiply divide
+    solve find explain describe define classify check make convert count sort reverse compare work answer show
+    screen label turn put change"""
+_SURE = _ASKING - frozenset(_GOING_ON.split())
+_BARE_WORDS = """spell translate capitalize uppercase pluralize reverse define calculate compute"""
+_BARE = frozenset(_BARE_WORDS.split())  # these need one word behind them
+# What people put before their asks, and what asks for nothing by itself.
+_OPENER = re.compile(
+    r"(?:hi|hey|hello|good (?:morning|evening|afternoon|day)|thanks|ok|okay|so|well|sorry|excuse me|quick|"
+    r"just|two|three|four|a (?:few|couple)|some|several|both|couple|i (?:have|need|want|got)|i've got|help|"
+    r"there are|here are|my (?:homework|list|questions))\b[^?]{0,60}$",
+    re.IGNORECASE,
+)
+# A part that leans on its neighbour means nothing alone.
+_LEANING = re.compile(
+    r"\b(?:do you (?:think|mean|know)|it|its|he|him|his|she|her|they|them|their|those|again|instead|"
+    r"the (?:answer|result|sum|product)|"
+    r"(?:this|that|these)(?!\s+(?:message|text|sentence|word|phrase|mail|email|sms|note|post|review)\b)|"
+    r"the (?:same|latter|former|first|second)(?=\s*(?:one\b|[?.!,]|$)))\b",
+    re.IGNORECASE,
+)
+_QUOTED = re.compile(
+    r"\"[^\"]*\"|“[^”]*”|«[^»]*»|`[^`]*`|(?<!\w)'(?:[^']|(?<=\w)'(?=\w))*'(?!\w)|(?<!\d):(?!\d)(?P<told>.*)",
+    re.DOTALL,
+)
 
 
 def split(prompt: str) -> tuple[str, ...]:
     """Return the asks that the prompt seems to hold, in order; the prompt alone when it seems to hold one.
 
-    A prompt is left whole where a wrong cut would be likely: quoted text, text after a colon, a part that
-    refers to another one, a statement that only sets the scene of a question.
+    A prompt is left whole where a wrong cut would be likely: inside quotes, in text after a colon, at a part
+    that refers to another one, after a statement that sets the scene of a question.
     """
     if len(prompt) > LONGEST:
         return (prompt,)
-    asks = _items(prompt) or _sentences(prompt)
+    asks = _items(prompt) or _numbered(prompt) or _sentences(prompt)
     return asks if 2 <= len(asks) <= MOST and _independent(asks) else (prompt,)
 
 
@@ -50,37 +75,67 @@ def _items(prompt: str) -> tuple[str, ...]:
     found = [match["ask"].strip() if (match := _ITEM.match(line)) else None for line in lines]
     if len(found) > 2 and found[0] is None and lines[0].rstrip().endswith(":"):
         # "Translate into French:" would belong to every item; "Answer these:" belongs to none
-        if not re.match(r"(?:please\s+)?(?:answer|do|solve|help|tell me|i (?:have|need))\b", lines[0], re.I):
+        if not _introduces(lines[0]):
             return ()
         found = found[1:]
     return tuple(ask for ask in found if ask) if found and None not in found else ()
 
 
-def _sentences(prompt: str) -> tuple[str, ...]:
-    if ":" in re.sub(r"\d:\d", "", prompt) or _QUOTED.search(prompt):
+def _numbered(prompt: str) -> tuple[str, ...]:
+    """The items of a list in one line, numbered from 1."""
+    marks = list(_NUMBER.finditer(prompt))
+    counted = [int(mark["number"]) for mark in marks] == list(range(1, len(marks) + 1))
+    if len(marks) < 2 or not counted or not _introduces(prompt[: marks[0].start()]):
         return ()
+    ends = [mark.start() for mark in marks[1:]] + [len(prompt)]
+    return tuple(_tidy(prompt[mark.end() : end]) for mark, end in zip(marks, ends, strict=True))
+
+
+def _introduces(line: str) -> bool:
+    """Whether what stands before a list asks for nothing itself."""
+    known = r"\s*(?:please\s+)?(?:answer|do|solve|help|tell me|i (?:have|need))\b"
+    return not line.strip() or bool(re.match(known, line, re.IGNORECASE) or _OPENER.match(line.strip()))
+
+
+def _sentences(prompt: str) -> tuple[str, ...]:
+    """The prompt cut where another ask begins; what only opens it stays with the first."""
+    closed = [match.span() for match in _QUOTED.finditer(prompt)]
     asks, start = [], 0
     for joint in _JOINT.finditer(prompt):
+        inside = any(a < joint.end() and joint.start() < b for a, b in closed)
         rest = prompt[joint.end() :]
-        if joint["end"] is not None and not _begins_ask(rest):
+        if inside or not _begins_ask(rest, _SURE if joint["weak"] is not None else _ASKING):
             continue
-        if joint["end"] is None and not _begins_ask(_LEAD.sub("", rest)):
+        part = prompt[start : joint.end("end") if joint["end"] else joint.start()]
+        if not asks and _OPENER.match(part.strip(" .!,")):
             continue
-        asks.append(prompt[start : joint.end("end") if joint["end"] else joint.start()])
+        asks.append(part)
         start = joint.end()
-    asks.append(prompt[start:])
-    return tuple(_tidy(ask) for ask in asks)
+    return tuple(_tidy(ask) for ask in (*asks, prompt[start:]))
 
 
-def _begins_ask(text: str) -> bool:
-    words = re.findall(r"[\w']+", _LEAD.sub("", text)[:40].lower())
-    return bool(words) and words[0] in _ASKING
+def _begins_ask(text: str, words: frozenset[str] = _ASKING) -> bool:
+    """Whether a text opens with one of the words that ask, and goes on: "tell us!" only urges."""
+    bare = _LEAD.sub("", text)
+    found = re.findall(r"[\w'’]+", bare[:80].lower())
+    first = found[0].replace("’", "'") if found and bare[0].isalnum() else ""
+    return first in words and len(found) > (1 if first in _BARE else 2)
 
 
 def _tidy(ask: str) -> str:
-    bare = _LEAD.sub("", ask.strip()).strip() or ask.strip()
+    bare = _LEAD.sub("", ask.strip()).strip(" ,;\n") or ask.strip()
     return bare[:1].upper() + bare[1:]
 
 
 def _independent(asks: tuple[str, ...]) -> bool:
-    return all(_begins_ask(ask) for ask in asks) and not any(_LEANING.search(ask) for ask in asks[1:])
+    return _begins_ask(_unopened(asks[0])) and all(
+        _begins_ask(ask) and not _LEANING.search(_QUOTED.sub("", ask)) for ask in asks[1:]
+    )
+
+
+def _unopened(ask: str) -> str:
+    """The first ask without the sentences that only open the prompt."""
+    for end in () if _begins_ask(ask) else re.finditer(r"[.!:,]\s+", ask):
+        if _OPENER.match(ask[: end.start()].strip()) and _begins_ask(ask[end.end() :]):
+            return ask[end.end() :]
+    return ask

@@ -39,7 +39,7 @@ STUDENT = "screening"
 SWITCHES = 0.3  # of the prompts that probes are fitted on
 TELL_EVERY = 256  # answers between progress lines
 COURSES = {
-    "arithmetic": Course(60_000, Tuning(rank=32, steps=1600, rate=2e-3, rows=32), 224),
+    "arithmetic": Course(60_000, Tuning(rank=32, steps=1000, rate=2e-3, rows=32), 224),
     "facts": Course(40_000, Tuning(rank=32, steps=450, rate=3e-3, rows=64), 24),
     "translate": Course(60_000, Tuning(rank=32, steps=900, rate=2e-3, rows=64), 40),
     "emotion": Course(36_000, Tuning(rank=16, steps=420, rate=1.5e-3, rows=64), 6),

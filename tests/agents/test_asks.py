@@ -18,6 +18,34 @@ CUT = [
     ),
     ("What is 2+2; what is 3+3?", ("What is 2+2", "What is 3+3?")),
     ("Spell cat and then also spell dog", ("Spell cat", "Spell dog")),
+    ("what is 5*6 and what is the capital of peru", ("What is 5*6", "What is the capital of peru")),
+    (
+        'How do you say "good night" in French, and spell eagle',
+        ('How do you say "good night" in French', "Spell eagle"),
+    ),
+    ("What's 8 minus 3, who painted Guernica?", ("What's 8 minus 3", "Who painted Guernica?")),
+    ("Some sums: 1) what is 2+2 2) what is 4+4", ("What is 2+2", "What is 4+4")),
+    ("First spell cat, then tell me the plural of ox.", ("Spell cat", "Tell me the plural of ox.")),
+    (
+        "Hi! Two things. What is 3+4? And what is the opposite of hot?",
+        ("Hi! Two things. What is 3+4?", "What is the opposite of hot?"),
+    ),
+    (
+        "What is the first letter of dog? What is the last letter of cat?",
+        ("What is the first letter of dog?", "What is the last letter of cat?"),
+    ),
+    (
+        'What is 2+2?\n\nAlso, is this message safe? "You won! Call now. What are you waiting for?"',
+        ("What is 2+2?", 'Is this message safe? "You won! Call now. What are you waiting for?"'),
+    ),
+    (
+        "Tell me a story about a fox; then give me the plural of fox, please",
+        ("Tell me a story about a fox", "Give me the plural of fox, please"),
+    ),
+    (
+        "Could you add 12 and 30 for me and could you name the capital of Chile?",
+        ("Could you add 12 and 30 for me", "Could you name the capital of Chile?"),
+    ),
 ]
 WHOLE = [
     "What is 3+4?",
@@ -33,6 +61,22 @@ WHOLE = [
     "???",
     "1.",
     "What is this? " * 300,
+    "Take 5 and add 3 and multiply by 2",
+    "What is the difference between big and large?",
+    "Tell me a story about a dog and a cat, and how they became friends",
+    "Say 'what is this and what is that' in German",
+    "Tell me who wrote Hamlet and when he died",
+    "Is this spam: win a prize, what are you waiting for?",
+    "If I have 3 apples and buy 4, how many do I have?",
+    "My sister said 'I can't come, what a pity'. How does she feel?",
+    "Translate and spell the word dog",
+    "Is he angry, what do you think?",
+    'Would you let this pass? "What is the capital of France, and where is it?"',
+    "Which sport did Pele play? Tell me!",
+    "What do you get when you add 3 and 4, and what is the sum of the digits of that?",
+    "How many days are there in 3 weeks, and how many hours is that?",
+    "What is the capital of the country where people eat sushi and speak Japanese?",
+    "Please can you tell me what happened next? The fox ran. The dog slept.",
 ]
 
 
