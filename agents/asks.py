@@ -88,7 +88,7 @@ def _numbered(prompt: str) -> tuple[str, ...]:
     if len(marks) < 2 or not counted or not _introduces(prompt[: marks[0].start()]):
         return ()
     ends = [mark.start() for mark in marks[1:]] + [len(prompt)]
-    return tuple(_tidy(prompt[mark.end() : end]) for mark, end in zip(marks, ends, strict=True))
+    return tuple(tidy(prompt[mark.end() : end]) for mark, end in zip(marks, ends, strict=True))
 
 
 def _introduces(line: str) -> bool:
@@ -111,7 +111,45 @@ def _sentences(prompt: str) -> tuple[str, ...]:
             continue
         asks.append(part)
         start = joint.end()
-    return tuple(_tidy(ask) for ask in (*asks, prompt[start:]))
+    return tuple(tidy(ask) for ask in (*asks, prompt[start:]))
+
+
+def pieces(prompt: str) -> tuple[str, ...]:
+    """The prompt cut wherever an ask might end, whatever follows: together they are the prompt again.
+
+    Text in quotes stays in one piece, and so does what follows a colon up to the end of its line, or to a
+    sentence that opens with "and", "also" or the like.
+    """
+    if len(prompt) > LONGEST:
+        return (prompt,)
+    closed = [_told(match) for match in _QUOTED.finditer(prompt)]
+    joints = [
+        joint
+        for joint in _JOINT.finditer(prompt)
+        if joint["weak"] is None or _begins_ask(prompt[joint.end() :], _SURE)
+    ]
+    ends = [joint.end("end") if joint["end"] else joint.start() for joint in joints]
+    ends = [end for end in ends if not any(a < end < b for a, b in closed)]
+    return tuple(prompt[a:b] for a, b in zip([0, *ends], [*ends, len(prompt)], strict=True))
+
+
+def _told(match: re.Match[str]) -> tuple[int, int]:
+    """Where a quote, or the text that a colon announces, begins and ends."""
+    if match["told"] is None:
+        return match.span()
+    over = re.search(r"\n|[.?!]\s+(?=(?:and|also|then|next|finally|plus)\b)", match["told"], re.IGNORECASE)
+    return match.start(), match.start("told") + over.start() if over else match.end()
+
+
+def leans(ask: str) -> bool:
+    """Whether an ask refers to what stands before it, so that it means nothing alone."""
+    return _LEANING.search(_QUOTED.sub("", ask)) is not None
+
+
+def tidy(ask: str) -> str:
+    """An ask without the words that joined it to another."""
+    bare = _LEAD.sub("", ask.strip(" ,;\n")).strip(" ,;\n") or ask.strip()
+    return bare[:1].upper() + bare[1:]
 
 
 def _begins_ask(text: str, words: frozenset[str] = _ASKING) -> bool:
@@ -122,15 +160,8 @@ def _begins_ask(text: str, words: frozenset[str] = _ASKING) -> bool:
     return first in words and len(found) > (1 if first in _BARE else 2)
 
 
-def _tidy(ask: str) -> str:
-    bare = _LEAD.sub("", ask.strip()).strip(" ,;\n") or ask.strip()
-    return bare[:1].upper() + bare[1:]
-
-
 def _independent(asks: tuple[str, ...]) -> bool:
-    return _begins_ask(_unopened(asks[0])) and all(
-        _begins_ask(ask) and not _LEANING.search(_QUOTED.sub("", ask)) for ask in asks[1:]
-    )
+    return _begins_ask(_unopened(asks[0])) and all(_begins_ask(ask) and not leans(ask) for ask in asks[1:])
 
 
 def _unopened(ask: str) -> str:

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from ...store.errors import UsageError
 from ...store.records import Part, Request
-from ..asks import split
 from ..voyage import Turns, Voyage
-from .probe import read_ask, would_answer
+from .cut import cut
 
 
 def plan(voyage: Voyage, history: Turns) -> tuple[Part, ...]:
     """Open the record and return the parts, at least one.
 
-    Cheap rules propose a cut; it stands only when the policy would answer every part by itself. What was
-    probed for that is kept for the probe node. A prompt with one ask costs nothing here.
+    What was probed to judge a cut is kept for the probe node. A prompt of one sentence costs nothing here.
 
     Raises UsageError when the prompt does not fit the trunk.
     """
@@ -34,21 +30,10 @@ def plan(voyage: Voyage, history: Turns) -> tuple[Part, ...]:
     )
     voyage.opened = ship.log.begin_soon(voyage.request, record_id=voyage.record_id, parent_id=ask.parent_id)
     prompt = turns[-1].content
-    asks = split(prompt) if ask.specialist is None and ship.scout is not None else (prompt,)
-    if not 1 < len(asks) <= ship.limits.parts or not _each_would_be_answered(voyage, asks):
-        asks = (prompt,)
-        voyage.live.clear()
+    asks = cut(voyage, prompt) if ask.specialist is None else (prompt,)
     parts = tuple(Part(index=index, prompt=text) for index, text in enumerate(asks))
     voyage.parts = {part.index: part for part in parts}
     return parts
-
-
-def _each_would_be_answered(voyage: Voyage, asks: Sequence[str]) -> bool:
-    for index, text in enumerate(asks):
-        read_ask(voyage, index, text)
-        if not would_answer(voyage, index):
-            return False
-    return True
 
 
 def fitting(voyage: Voyage, turns: Turns) -> Turns:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pilothouse.agents import sums
-from pilothouse.agents.asks import split
+from pilothouse.agents.asks import pieces, split
 
 CUT = [
     ("What is 3+4? And translate dog into French.", ("What is 3+4?", "Translate dog into French.")),
@@ -88,6 +88,27 @@ def test_independent_asks_are_cut(prompt: str, parts: tuple[str, ...]) -> None:
 @pytest.mark.parametrize("prompt", WHOLE)
 def test_everything_else_stays_whole(prompt: str) -> None:
     assert split(prompt) == (prompt,)
+
+
+@pytest.mark.parametrize("prompt", [*WHOLE, *(prompt for prompt, _ in CUT)])
+def test_pieces_are_the_prompt_again(prompt: str) -> None:
+    assert "".join(pieces(prompt)) == prompt
+
+
+@pytest.mark.parametrize(
+    ("prompt", "count"),
+    [
+        ("Plural of ox. Sum of 3 and 4.", 2),
+        ("ox in the plural\n3 plus 4", 2),
+        ('How does "I am sad. I cry." feel?', 1),
+        ("In French: I am here. You are there.", 1),
+        ("In French: I am here. And 3 plus 4.", 2),
+        ("In French: I am here.\n3 plus 4", 2),
+        ("bread and butter, milk and honey", 1),
+    ],
+)
+def test_pieces_end_where_an_ask_might(prompt: str, count: int) -> None:
+    assert len(pieces(prompt)) == count
 
 
 def test_a_cut_is_bounded() -> None:

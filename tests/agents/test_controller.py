@@ -9,6 +9,7 @@ from asked import LOST, SUM, WORD, Make, page
 from toy_family import ANSWERS, Tiny
 
 from pilothouse.agents.answer import Answer, Restart
+from pilothouse.agents.asks import split
 from pilothouse.agents.controller import build_graph
 from pilothouse.agents.pilot import Pilot
 from pilothouse.agents.voyage import Ask, Limits, Steer, Voyage
@@ -159,6 +160,22 @@ def test_parts_are_read_once_each(scripted: Make) -> None:
     pilot, engine = scripted({"sums": "a 7", "words": "b"})
     pilot.ask("What is 3 + 4? And spell dog.")
     assert len(engine.read) == 2
+
+
+def test_pieces_that_surely_go_to_two_specialists_are_two_asks(scripted: Make) -> None:
+    pilot, engine = scripted({"sums": "33", "words": "b"})
+    prompt = "45 - 12. Spell dog."
+    assert split(prompt) == (prompt,)
+    assert pilot.ask(prompt).specialist == "sums+words"
+    assert [part.prompt for part in page().record.parts] == ["45 - 12.", "Spell dog."]
+    assert len(engine.read) == 2
+
+
+@pytest.mark.parametrize("prompt", ["45 - 12. 52 - 6.", "45 - 12. Spell it."])
+def test_pieces_of_one_specialist_or_that_lean_on_another_stay_together(scripted: Make, prompt: str) -> None:
+    pilot, _ = scripted({"sums": "a 7", "words": "b"})
+    pilot.ask(prompt)
+    assert [part.prompt for part in page().record.parts] == [prompt]
 
 
 # -- checks and escalation ----------------------------------------------------------------------------------
