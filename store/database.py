@@ -26,7 +26,7 @@ from .errors import (
 from .tables import metadata
 
 # The revision that this program reads and writes: the newest in migrations/versions (a test compares them).
-HEAD = "0003"
+HEAD = "0004"
 VERSION_TABLE = "pilothouse_schema"
 MIGRATIONS = Path(__file__).parent / "migrations"
 PATIENCE = 10.0  # seconds to wait for another process's write lock

@@ -16,6 +16,7 @@ from pilothouse.store.retention import Limits
 from pilothouse.store.tables import listing
 
 Ask = Callable[..., Request]
+Aged = Callable[[str, str], None]
 NAMES = ("arithmetic", "facts", "fact")
 
 
@@ -117,13 +118,13 @@ def test_rows_that_retention_lets_go_leave_the_list(ledger: Ledger, audit: Audit
     assert audit.verify().ok
 
 
-def test_an_older_log_gets_its_list(log: Path, ask: Ask) -> None:
+def test_an_older_log_gets_its_list(log: Path, ask: Ask, aged: Aged) -> None:
     with Ledger.open(log, code="test") as ledger:
         _fill(ledger, ask, 30)
         with ledger._engine.begin() as connection:
             before = connection.execute(select(listing).order_by(listing.c.sequence)).all()
             connection.exec_driver_sql("DROP TABLE listing")
-            connection.exec_driver_sql("UPDATE pilothouse_schema SET version_num = '0002'")
+    aged(str(log), "0002")
     with Audit.open(log) as audit:
         with audit.reading() as connection:
             after = connection.execute(select(listing).order_by(listing.c.sequence)).all()
