@@ -9,11 +9,11 @@ from sqlalchemy import delete, event, select, update
 
 from pilothouse.store import listing as module
 from pilothouse.store.audit import Audit, Filter
-from pilothouse.store.database import Place
+from pilothouse.store.database import Place, matching, newest_holding
 from pilothouse.store.ledger import Ledger
 from pilothouse.store.records import Candidate, Generation, Part, Request, Timings
 from pilothouse.store.retention import Limits
-from pilothouse.store.tables import listing
+from pilothouse.store.tables import content, listing
 
 Ask = Callable[..., Request]
 Aged = Callable[[str, str], None]
@@ -74,6 +74,25 @@ def test_p_and_milliseconds_are_the_summarys(ledger: Ledger, audit: Audit, ask: 
     for row in audit.summaries(limit=100):
         line = lines[row.id]
         assert (line.p_correct, line.total_ms) == pytest.approx((row.p_correct, row.total_ms))
+
+
+@pytest.mark.parametrize("query", ["alpha", "beta", "alpha beta", "alp*", "7", "bet* 46", "alpha 7", "gamma"])
+def test_the_newest_texts_are_those_of_the_plain_query(
+    ledger: Ledger, audit: Audit, ask: Ask, query: str
+) -> None:
+    """Over texts written one by one and together, some of them erased; every limit, the awkward ones too."""
+    _fill(ledger, ask, 40)
+    for future in [ledger.begin_soon(ask(f"alpha beta {number}")) for number in range(40, 70)]:
+        future.result()
+    for row in audit.summaries(limit=70)[3:60:7]:
+        ledger.forget(record_id=row.id)
+    with audit.reading() as connection:
+        plain = select(content.c.id).where(matching(connection, query)).order_by(content.c.id.desc())
+        every = list(connection.scalars(plain))
+        assert bool(every) is (query != "gamma")
+        for most in (1, 2, len(every) - 1, len(every), len(every) + 1, 1000):
+            if most > 0:
+                assert newest_holding(connection, query, most) == every[:most]
 
 
 def test_a_search_looks_at_the_newest_texts_and_says_so(
