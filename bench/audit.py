@@ -246,6 +246,7 @@ def _client(ledger: Ledger) -> Any:
     from fastapi.testclient import TestClient
 
     from ..agents.service.app import create_app
+    from ..agents.service.server import settle
     from ..specialists.family import Family
 
     where = ledger.place.name
@@ -257,6 +258,7 @@ def _client(ledger: Ledger) -> Any:
         _CLIENTS[where] = TestClient(app, base_url="http://127.0.0.1", client=("127.0.0.1", 50000))
         _CLIENTS[where].headers["accept"] = "text/html"
         _CLIENTS[where].get("/audit")  # templates are compiled once
+        settle()  # as `pilothouse serve` does when it is ready
     return _CLIENTS[where]
 
 

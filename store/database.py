@@ -26,7 +26,7 @@ from .errors import (
 from .tables import metadata
 
 # The revision that this program reads and writes: the newest in migrations/versions (a test compares them).
-HEAD = "0003"
+HEAD = "0004"
 VERSION_TABLE = "pilothouse_schema"
 MIGRATIONS = Path(__file__).parent / "migrations"
 PATIENCE = 10.0  # seconds to wait for another process's write lock
@@ -157,10 +157,19 @@ def matching(connection: Connection, query: str) -> Any:
 
     Raises UsageError for a query without a word.
     """
+    return _dialect(connection).matching(_words(query))
+
+
+def newest_holding(connection: Connection, query: str, most: int) -> list[int]:
+    """Ids in `content` of the newest `most` texts that `matching` finds, the newest first; raises as that."""
+    return list(connection.scalars(_dialect(connection).newest_holding(_words(query), most)))
+
+
+def _words(query: str) -> str:
     query = query.replace("\0", " ")  # no word holds a NUL, and databases end a text at one
     if not query.strip():
         raise UsageError("the text to search for is empty; give a word")
-    return _dialect(connection).matching(query)
+    return query
 
 
 def scrub(connection: Connection) -> bool:

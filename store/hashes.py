@@ -13,6 +13,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+import orjson
+
 GENESIS = "0" * 64
 # What a row's hash covers: every column but the two hashes.
 SEALED = ("sequence", "kind", "record_id", "thread_id", "created_at", "status", "specialists", "payload")
@@ -29,6 +31,18 @@ def canonical(value: Any) -> str:
     infinity.
     """
     return _ENCODER.encode(value)
+
+
+def quick_canonical(value: Any) -> str:
+    """Canonical JSON of a value known to be finite, several times faster.
+
+    It differs from `canonical` in how a float's exponent is spelled (1e-7, 1e-07), so whoever hashes a value
+    to find it again uses that; NaN, which that refuses, would become null.
+    """
+    try:
+        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
+    except TypeError:  # an integer of more than 64 bits
+        return canonical(value)
 
 
 def digest(text: str) -> str:

@@ -174,20 +174,14 @@ class Ledger:
         """Like `finish`, without waiting. Release the last token only when the future has answered."""
         if status == "in_progress":
             raise ValueError("a record is finished as completed, abstained, failed or aborted")
-        kept_parts, listed = tuple(parts), tuple(artifacts)
-
-        def event(keep_text: bool) -> payloads.Event:
-            return payloads.closed(
-                record_id, "", status, kept_parts, answer, listed, error, keep_text, self._redact
-            )
-
-        whole, rows = event(self.keep_text), rows_of(listed)
+        given = (record_id, "", status, tuple(parts), answer, tuple(artifacts), error)
+        whole, rows = payloads.closed(*given, self.keep_text, self._redact), rows_of(given[5])
 
         def work(batch: Batch) -> int:
             known = self._known(batch, record_id)
             if "closed" in known.kinds:
                 raise StoreClosedError(f"record {record_id} is finished already; a row is never rewritten")
-            made = event(False) if "erased" in known.kinds else whole
+            made = payloads.closed(*given, False, self._redact) if "erased" in known.kinds else whole
             made = made._replace(thread_id=known.thread_id or "")
             return batch.add(Draft(made, artifacts=rows, closes=True))
 

@@ -24,8 +24,7 @@ from sqlalchemy import (
 )
 
 from . import prepared
-from .database import matching
-from .errors import UsageError
+from .database import newest_holding
 from .records import Frozen, Status, Time
 from .tables import content, content_uses, events, listing, people
 
@@ -178,10 +177,7 @@ def all_teams(connection: Connection) -> list[str]:
 
 def _newest_texts(connection: Connection, words: str) -> list[int]:
     """The newest texts that hold the words, one more than are looked at."""
-    if not words.strip():
-        raise UsageError("the text to search for is empty; give a word")
-    query = select(content.c.id).where(matching(connection, words)).order_by(content.c.id.desc())
-    return list(connection.scalars(query.limit(MOST_TEXTS + 1)))
+    return newest_holding(connection, words, MOST_TEXTS + 1)
 
 
 def more_texts(connection: Connection, words: str) -> bool:

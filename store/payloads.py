@@ -13,9 +13,10 @@ from typing import Any, NamedTuple, TypeVar
 
 from pydantic import ValidationError
 
-from .hashes import canonical, digest, storable
+from .hashes import canonical, digest, quick_canonical, storable
 from .records import Artifact, Frozen, MessageRef, Outcome, Part, Request, Status, utc_now
 
+_KEPT_APART = {"messages", "person"}
 Redact = Callable[[str], str]
 Model = TypeVar("Model", bound=Frozen)
 
@@ -42,7 +43,7 @@ class Texts(dict[str, str]):
     def __init__(self, redact: Redact | None = None) -> None:
         super().__init__()
         self._redact = redact
-        self.changed: set[str] = set()
+        self.changed: tuple[str, ...] = ()
 
     def put(self, text: str) -> str:
         """Keep `text` and return its digest."""
@@ -51,7 +52,7 @@ class Texts(dict[str, str]):
         name = digest(kept)
         self[name] = kept
         if kept != given:
-            self.changed.add(name)
+            self.changed += (name,)
         return name
 
     def put_if(self, text: str | None) -> str | None:
@@ -70,7 +71,7 @@ def opened(
     refs = tuple(MessageRef(role=m.role, sha256=texts.put(m.content)) for m in request.messages)
     turns = [{"role": ref.role, "sha256": ref.sha256} for ref in refs]
     body = {
-        "request": {**request.model_dump(mode="json", exclude={"messages", "person"}), "messages": turns},
+        "request": {**request.model_dump(mode="json", exclude=_KEPT_APART), "messages": turns},
         "prompt_sha256": refs[request.prompt_index].sha256,
         **extra,
     }
@@ -100,7 +101,7 @@ def closed(
         "artifacts": [artifact_id(artifact) for artifact in artifacts],
     }
     names = dict.fromkeys(part.specialist for part in parts if part.specialist)
-    event = _event("closed", record_id, thread_id, status, body, texts, keep_text)
+    event = _event("closed", record_id, thread_id, status, body, texts, keep_text, quick_canonical)
     return event._replace(
         specialists=f",{','.join(names)}," if names else "",
         p_correct=belief(parts),
@@ -166,13 +167,20 @@ def part_from(body: Mapping[str, Any], texts: Mapping[str, str]) -> Part:
 
 
 def _event(
-    kind: str, record_id: str, thread_id: str, status: str, body: dict[str, Any], texts: Texts, keep: bool
+    kind: str,
+    record_id: str,
+    thread_id: str,
+    status: str,
+    body: dict[str, Any],
+    texts: Texts,
+    keep: bool,
+    write: Callable[[Any], str] = canonical,
 ) -> Event:
-    kept = texts if keep else {}
+    kept = dict(texts) if keep else {}
     whole = {**body, "texts": sorted(kept)}
     if texts.changed:
-        whole["redacted"] = sorted(texts.changed)
-    return Event(kind, record_id, thread_id, status, canonical(whole), texts=kept)
+        whole["redacted"] = sorted(set(texts.changed))
+    return Event(kind, record_id, thread_id, status, write(whole), texts=kept)
 
 
 def _part(part: Part, texts: Texts) -> dict[str, Any]:

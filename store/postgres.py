@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, func, literal, text
+from sqlalchemy import URL, Connection, Engine, create_engine, event, func, literal, select, text
 from sqlalchemy.dialects.postgresql import TSVECTOR
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
@@ -124,6 +124,11 @@ def matching(query: str) -> Any:
     """A condition on `content`: the text holds every word of `query`; a last word ending in `*` may go on."""
     words = func.pilothouse_words(content.c.text, type_=TSVECTOR)
     return words.bool_op("@@")(func.to_tsquery("simple", literal(_tsquery(query))))
+
+
+def newest_holding(query: str, most: int) -> Any:
+    """A query for the ids of the newest `most` texts that `matching` would find, the newest first."""
+    return select(content.c.id).where(matching(query)).order_by(content.c.id.desc()).limit(most)
 
 
 def _tsquery(query: str) -> str:

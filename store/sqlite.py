@@ -211,14 +211,26 @@ def matching(query: str) -> Any:
     """A condition on `content.id`: the text holds every word of `query`; a last word ending in `*` may go
     on.
     """
-    words = query.split()
-    # each word is quoted, so that nothing in a query is an operator of the search language
-    terms = [
-        '"' + word.rstrip("*").replace('"', '""') + '"' + ("*" if word.endswith("*") else "")
-        for word in words
-    ]
     clause = text("content.id IN (SELECT rowid FROM content_words WHERE content_words MATCH :terms)")
-    return clause.bindparams(terms=" ".join(terms))
+    return clause.bindparams(terms=_terms(query))
+
+
+def newest_holding(query: str, most: int) -> Any:
+    """A query for the ids of the newest `most` texts that `matching` would find, the newest first.
+
+    The index is read from its end, and no further than it takes: a word that every text holds costs no more
+    than another.
+    """
+    found = "SELECT rowid FROM content_words WHERE content_words MATCH :terms ORDER BY rowid DESC LIMIT :most"
+    return text(found).bindparams(terms=_terms(query), most=most)
+
+
+def _terms(query: str) -> str:
+    """Each word quoted, so that nothing in a query is an operator of the search language."""
+    return " ".join(
+        '"' + word.rstrip("*").replace('"', '""') + '"' + ("*" if word.endswith("*") else "")
+        for word in query.split()
+    )
 
 
 def scrub(connection: Connection) -> bool:

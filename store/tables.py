@@ -94,8 +94,8 @@ events = Table(
     # `,arithmetic,facts,`: commas on both sides, so that one LIKE finds a whole name
     Column("specialists", AnyText(), nullable=False),
     Column("payload", Text, nullable=False),
-    Column("prev_hash", String(64), nullable=False, unique=True),
-    Column("row_hash", String(64), nullable=False, unique=True),
+    Column("prev_hash", String(64), nullable=False),
+    Column("row_hash", String(64), nullable=False),
     CheckConstraint("kind IN ('opened', 'closed', 'outcome', 'erased')", name="kind"),
 )
 Index(None, events.c.record_id, events.c.kind)

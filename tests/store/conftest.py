@@ -7,8 +7,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from alembic.migration import MigrationContext
+from alembic.operations import Operations
+from sqlalchemy import text
 
 from pilothouse.store.audit import Audit
+from pilothouse.store.database import Place
 from pilothouse.store.ledger import Ledger
 from pilothouse.store.records import (
     Artifact,
@@ -61,6 +65,26 @@ def ledger(where: str) -> Iterator[Ledger]:
 def audit(where: str, ledger: Ledger) -> Iterator[Audit]:
     with Audit.open(where) as audit:
         yield audit
+
+
+@pytest.fixture
+def aged() -> Callable[[str, str], None]:
+    """Give a log the seal's unique hashes back, which it had to revision 0003, and call it of `revision`."""
+
+    def make(where: str, revision: str) -> None:
+        engine = Place.of(where).writing_engine()
+        with engine.connect() as connection:
+            if connection.dialect.name == "sqlite":
+                connection.connection.dbapi_connection.execute("PRAGMA foreign_keys = OFF")  # type: ignore[union-attr]
+            with connection.begin():
+                operations = Operations(MigrationContext.configure(connection))
+                with operations.batch_alter_table("events") as batch:
+                    for column in ("prev_hash", "row_hash"):
+                        batch.create_unique_constraint(f"uq_events_{column}", [column])
+                connection.execute(text("UPDATE pilothouse_schema SET version_num = :is"), {"is": revision})
+        engine.dispose()
+
+    return make
 
 
 @pytest.fixture

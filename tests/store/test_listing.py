@@ -9,13 +9,14 @@ from sqlalchemy import delete, event, select, update
 
 from pilothouse.store import listing as module
 from pilothouse.store.audit import Audit, Filter
-from pilothouse.store.database import Place
+from pilothouse.store.database import Place, matching, newest_holding
 from pilothouse.store.ledger import Ledger
 from pilothouse.store.records import Candidate, Generation, Part, Request, Timings
 from pilothouse.store.retention import Limits
-from pilothouse.store.tables import listing
+from pilothouse.store.tables import content, listing
 
 Ask = Callable[..., Request]
+Aged = Callable[[str, str], None]
 NAMES = ("arithmetic", "facts", "fact")
 
 
@@ -75,6 +76,25 @@ def test_p_and_milliseconds_are_the_summarys(ledger: Ledger, audit: Audit, ask: 
         assert (line.p_correct, line.total_ms) == pytest.approx((row.p_correct, row.total_ms))
 
 
+@pytest.mark.parametrize("query", ["alpha", "beta", "alpha beta", "alp*", "7", "bet* 46", "alpha 7", "gamma"])
+def test_the_newest_texts_are_those_of_the_plain_query(
+    ledger: Ledger, audit: Audit, ask: Ask, query: str
+) -> None:
+    """Over texts written one by one and together, some of them erased; every limit, the awkward ones too."""
+    _fill(ledger, ask, 40)
+    for future in [ledger.begin_soon(ask(f"alpha beta {number}")) for number in range(40, 70)]:
+        future.result()
+    for row in audit.summaries(limit=70)[3:60:7]:
+        ledger.forget(record_id=row.id)
+    with audit.reading() as connection:
+        plain = select(content.c.id).where(matching(connection, query)).order_by(content.c.id.desc())
+        every = list(connection.scalars(plain))
+        assert bool(every) is (query != "gamma")
+        for most in (1, 2, len(every) - 1, len(every), len(every) + 1, 1000):
+            if most > 0:
+                assert newest_holding(connection, query, most) == every[:most]
+
+
 def test_a_search_looks_at_the_newest_texts_and_says_so(
     ledger: Ledger, audit: Audit, ask: Ask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -117,13 +137,13 @@ def test_rows_that_retention_lets_go_leave_the_list(ledger: Ledger, audit: Audit
     assert audit.verify().ok
 
 
-def test_an_older_log_gets_its_list(log: Path, ask: Ask) -> None:
+def test_an_older_log_gets_its_list(log: Path, ask: Ask, aged: Aged) -> None:
     with Ledger.open(log, code="test") as ledger:
         _fill(ledger, ask, 30)
         with ledger._engine.begin() as connection:
             before = connection.execute(select(listing).order_by(listing.c.sequence)).all()
             connection.exec_driver_sql("DROP TABLE listing")
-            connection.exec_driver_sql("UPDATE pilothouse_schema SET version_num = '0002'")
+    aged(str(log), "0002")
     with Audit.open(log) as audit:
         with audit.reading() as connection:
             after = connection.execute(select(listing).order_by(listing.c.sequence)).all()

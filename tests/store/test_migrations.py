@@ -11,14 +11,16 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from sqlalchemy import delete, insert, inspect, select, update
+from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from pilothouse.store import database
-from pilothouse.store.audit import Audit
+from pilothouse.store.audit import Audit, Filter
 from pilothouse.store.database import HEAD, MIGRATIONS, VERSION_TABLE, Place, ensure_schema, revision
 from pilothouse.store.errors import StoreCorruptError, StoreVersionError
 from pilothouse.store.ledger import Ledger
 from pilothouse.store.records import Request
-from pilothouse.store.tables import metadata
+from pilothouse.store.tables import events, metadata
 
 NEXT = '''"""A later schema, as a test imagines it."""
 import sqlalchemy as sa
@@ -103,6 +105,37 @@ def test_an_older_log_is_brought_up_and_a_copy_is_kept(
         query = "SELECT count(*) FROM content_words WHERE content_words MATCH 'good'"
         assert connection.execute(query).fetchone() == (1,)
         assert connection.execute("SELECT count(*) FROM events").fetchone() == (2,)
+
+
+def test_the_hashes_lose_their_indexes_and_the_log_nothing(
+    where: str, ask: Callable[..., Request], aged: Callable[[str, str], None]
+) -> None:
+    def unique() -> set[str]:
+        engine = Place.of(where).writing_engine()
+        with engine.connect() as connection:
+            found = inspect(connection).get_unique_constraints("events")
+        engine.dispose()
+        return {column for one in found for column in one["column_names"]}
+
+    with Ledger.open(where, code="test") as ledger:
+        names = [ledger.begin(ask(f"hello {number}", person="me")) for number in range(5)]
+        for name in names[1:]:
+            ledger.finish(name, "completed", answer="good day")
+    aged(where, "0003")
+    assert unique() == {"prev_hash", "row_hash"}
+    with Audit.open(where) as audit:
+        assert unique() == set()
+        found = audit.verify()
+        assert (found.ok, found.rows, found.texts) == (True, 9, 6)
+        assert {row.id for row in audit.summaries(Filter(text="hello"))} == set(names)
+    with Ledger.open(where, code="test") as ledger, ledger._engine.connect() as connection:
+        with pytest.raises(IntegrityError):  # what keeps the chain from forking
+            connection.execute(insert(events).from_select(list(events.c), select(events).limit(1)))
+        connection.rollback()
+        for change in (update(events).values(status="failed"), delete(events)):
+            with pytest.raises(DBAPIError, match="append-only"):
+                connection.execute(change)
+            connection.rollback()
 
 
 def test_a_newer_log_is_refused_by_name(

@@ -1,5 +1,7 @@
 """The vocabulary: round trips, refusals, ids and times."""
 
+import json
+import re
 from datetime import UTC, datetime
 
 import pytest
@@ -7,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from pilothouse.store.hashes import canonical, digest, seal, storable
+from pilothouse.store.hashes import canonical, digest, quick_canonical, seal, storable
 from pilothouse.store.records import (
     Candidate,
     Decision,
@@ -117,6 +119,33 @@ def test_canonical_json_has_one_form() -> None:
     assert canonical({"b": 1, "a": [1.5, "é"]}) == '{"a":[1.5,"é"],"b":1}'
     with pytest.raises(ValueError, match="not JSON compliant"):
         canonical(float("nan"))
+
+
+_words = st.text(st.characters(codec="utf-8"), max_size=20)
+_plain = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | _words,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(_words, inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(_plain)
+@settings(max_examples=300, deadline=None)
+def test_the_quick_form_says_the_same(value: object) -> None:
+    """Letter by letter, but for how the exponent of a float is spelled."""
+
+    def spelled(text: str) -> str:
+        return canonical(json.loads(text))
+
+    quick = quick_canonical(value)
+    assert spelled(quick) == canonical(value)
+    if not re.search(r"\de[+-]?\d", canonical(value)):
+        assert quick == canonical(value)
+
+
+@pytest.mark.parametrize("value", [2**70, -(2**70), 1e-7, 1e22, 5e-324, 0.1 + 0.2])
+def test_the_quick_form_keeps_every_number(value: float) -> None:
+    assert json.loads(quick_canonical([value])) == [value]
 
 
 def test_lone_surrogates_are_written_out() -> None:
