@@ -63,17 +63,17 @@ def make_features(work: Work) -> None:
     """Train an SAE a scout layer on pooled prompt states and token states, label its features, save both."""
     model, codec = makers.open_trunk(work)
     rows: list[Example] = probing.probe_mixture(work, "fit")
-    for layer in probing.scout_layers(work):
-        _make_sae(work, layer, model, codec, rows)
+    texts, layers = plain_texts(work, 1200), probing.scout_layers(work)
+    for layer, pooled in probing.pooled_states(model, codec, rows, layers).items():
+        tokens, contexts = token_states(model, codec, texts, layer)
+        _make_sae(work, layer, pooled, [e.prompt for e in rows], tokens, contexts)
 
 
 def _make_sae(
-    work: Work, layer: int, model: PreTrainedModel, codec: ChatCodec, rows: Sequence[Example]
+    work: Work, layer: int, pooled: Tensor, prompts: list[str], tokens: Tensor, contexts: list[str]
 ) -> None:
-    pooled = probing.pooled_states(model, codec, rows, (layer,))[layer]
-    prompts = pooled.reshape(2 * len(pooled), -1)
-    tokens, contexts = token_states(model, codec, plain_texts(work, 1200), layer)
-    every = torch.cat([prompts, prompts, tokens])
+    """One layer's SAE, from pooled states [N, 2 D] and tokens' states [M, D], with what names them."""
+    halves = pooled.reshape(2 * len(pooled), -1)
     meta = {
         "layer": layer,
         "fingerprint": fingerprint(work.path("trunk")),
@@ -83,11 +83,12 @@ def _make_sae(
     def tell(step: int, unexplained: float, dead: int) -> None:
         work.say(f"SAE of layer {layer}, step {step}/{STEPS}: unexplained {unexplained:.3f}, dead {dead}")
 
+    every = torch.cat([halves, halves, tokens])
     sae = train_topk(every, LATENTS, ACTIVE, STEPS, work.seed, meta=meta, report=tell)
-    sae.save(work.path("features", f"L{layer}"), STORED)
+    folder = work.path("features", f"L{layer}")
+    sae.save(folder, STORED)
     shown = torch.cat([pooled[:, : pooled.shape[1] // 2], tokens[:40_000]])
-    names = [e.prompt for e in rows] + contexts[:40_000]
-    save_labels(work.path("features", f"L{layer}", "labels.jsonl"), label_features(sae, shown, names))
+    save_labels(folder / "labels.jsonl", label_features(sae, shown, [*prompts, *contexts[:40_000]]))
 
 
 def open_sae(work: Work) -> SAE:
