@@ -259,8 +259,8 @@ def _section(found: Sequence[Raised], seed: int, times: int) -> Section:
         "One vector is added after one inner layer: a difference in means between texts about the thing and "
         "about others, or one trained to say the thing in those texts, at a price for changing the model's "
         f"own text. Which, where and how strongly is chosen on those other openings, at "
-        f"{100 * CHOSEN_UNDER:g} % more loss at most; the loss below is that on held-out text, the greater rise of the model's own "
-        "and hand-written.",
+        f"{100 * CHOSEN_UNDER:g} % more loss at most; the loss below is that on held-out text, the greater "
+        "rise of the model's own and hand-written.",
         ("model", "word", "chosen", "before", "after", "random", "times", "by means", "more loss"),
         tuple(map(_row, found)),
         (
