@@ -27,7 +27,7 @@ from torch import nn
 from ...store.errors import ArtifactError, UsageError
 from ..files import head_field, read_json, sha256_of, write_json
 from .choice import Score
-from .task import Answer, Task, play, side_effect_ratio, validity_share
+from .task import Answer, Task, play, right, side_effect_ratio, valid, validity_share
 from .vector import SteeringVector
 
 Vectors = Sequence[SteeringVector]
@@ -40,10 +40,9 @@ DRAWS = 19  # random directions: as many as CHANCE needs
 
 @dataclass(frozen=True)
 class Arm:
-    """What the entry was compared with: shares right and valid there, on the mean over `rivals`, and by how
-    much the entry is more often right, with the lower end of the 95 % interval of the paired difference.
-
-    `p` is McNemar's exact one-sided value against the middle rival, `as_good` how many rivals did as well.
+    """What the entry was compared with: shares right and valid of the middle one of `rivals`, by how much the
+    entry is more often right, the lower end of the 95 % interval of that paired difference, and McNemar's
+    exact one-sided `p`. `as_good`: how many rivals did as well.
     """
 
     name: str
@@ -185,8 +184,8 @@ def admit(
         identity=identity(vectors),
         names=tuple(one.name for one in vectors),
         prompts=len(task),
-        right=_mean([one.right for one in entry]),
-        valid=_mean([one.valid for one in entry]),
+        right=right(entry),
+        valid=valid(entry),
         arms=(
             arm("no steering", entry, [plain]),
             arm("random directions", entry, random),
@@ -208,21 +207,20 @@ def arm(
     """Compare an entry's answers with several rivals' answers to the same prompts. `evidence`: what to count
     rivals as good by, the entry's own first; else by right answers.
     """
-    every = torch.tensor([[one.right for one in answers] for answers in (entry, *others)])
-    own, rivals = every[0], every[1:]
-    gains = own.double() - rivals.double().mean(0)
+    middle = sorted(others, key=right)[len(others) // 2]
+    own, theirs = (torch.tensor([one.right for one in answers]) for answers in (entry, middle))
+    gains = own.double() - theirs.double()
     error = float(gains.std(correction=0)) / max(len(gains) - 1, 1) ** 0.5
     gain = float(gains.mean())
-    middle = rivals[int(rivals.sum(1).argsort(stable=True)[len(rivals) // 2])]
-    scores = every.sum(1).tolist() if evidence is None else list(evidence)
+    scores = [right(one) for one in (entry, *others)] if evidence is None else evidence
     return Arm(
         name,
-        right=float(rivals.double().mean()),
-        valid=_mean([one.valid for answers in others for one in answers]),
+        right=right(middle),
+        valid=valid(middle),
         gain=gain,
         low=gain - Z * error,
-        p=mcnemar(int((own & ~middle).sum()), int((middle & ~own).sum())),
-        rivals=len(rivals),
+        p=mcnemar(int((own & ~theirs).sum()), int((theirs & ~own).sum())),
+        rivals=len(others),
         as_good=sum(score >= scores[0] for score in scores[1:]),
     )
 
@@ -246,7 +244,3 @@ def evidence(entries: Sequence[Vectors]) -> list[float] | None:
 
 def _known(value: float) -> float | None:
     return None if value != value else value
-
-
-def _mean(values: Sequence[bool]) -> float:
-    return sum(values) / len(values)
