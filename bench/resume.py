@@ -26,12 +26,13 @@ Part = tuple[str, Callable[[], Section | None]]
 
 def digest(folders: Sequence[str | Path]) -> str:
     """Return twelve digits of a SHA-256 over the Python sources and artifacts' heads under `folders` (names
-    in the checkout, or paths).
+    in the checkout, or paths; of single files too).
     """
     found = hashlib.sha256()
     for folder in folders:
         root = ROOT / folder
-        for path in sorted(p for p in root.rglob("*") if p.suffix in (".py", ".json", ".toml")):
+        paths = [root] if root.is_file() else root.rglob("*")
+        for path in sorted(p for p in paths if p.suffix in (".py", ".json", ".toml")):
             found.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes() + b"\0")
     return found.hexdigest()[:12]
 

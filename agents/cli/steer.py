@@ -250,9 +250,6 @@ def _print(verdict: Admission, as_json: bool) -> None:
         f"with the entry: {verdict.right:.3f} right, {verdict.valid:.3f} valid, {verdict.prompts} prompts"
     )
     for one in verdict.arms:
-        typer.echo(
-            f"{one.name:<18} {one.right:.3f} right, {one.valid:.3f} valid; gain {100 * one.gain:+.1f} "
-            f"points, at least {100 * one.low:+.1f}"
-        )
+        typer.echo(f"{one.name:<18} {one.right:.3f} right, {one.valid:.3f} valid; gain {one.said}")
     typer.echo(f"side effect {verdict.side_effect:.4f} of {verdict.budget:g} nats a token")
     typer.echo("admitted" if verdict.admitted else f"refused: {'; '.join(verdict.reasons)}")

@@ -29,7 +29,8 @@ from .. import estimates
 from ..locate.trunk import untrained
 from ..page import Goal, Section, cell
 
-LABELLED = 60  # labels that are judged
+LATENTS, ACTIVE = 768, 16  # of the dictionaries that are trained here
+LABELLED = 512  # labels that are judged, at most, of features with even numbers; odd ones chose the judge
 
 
 def section(family: Family, seeds: Sequence[int], seed: int, quick: bool, out: Path) -> Section:
@@ -46,7 +47,9 @@ def section(family: Family, seeds: Sequence[int], seed: int, quick: bool, out: P
     probing = _probing(sae, model, rows, [e.skill for e in examples], seeds)
     labels = family.labels.get(f"L{sae.layer}", {})
     chosen = {
-        f: labels[f] for f in sorted(labels)[:: max(1, len(labels) // LABELLED)] if labels[f].text != "mixed"
+        f: labels[f]
+        for f in [f for f in sorted(labels) if f % 2 == 0][: 60 if quick else LABELLED]
+        if labels[f].text != "mixed"
     }
     acts = sae.encode(states)
     scores, control = detection_scores(chosen, acts, contexts, Likeness(contexts), seed)
@@ -56,7 +59,8 @@ def section(family: Family, seeds: Sequence[int], seed: int, quick: bool, out: P
         "The dictionary that ships, inside its trunk",
         f"{len(rows)} hand-written prompts that nothing was trained on, {len(states)} states after layer "
         f"{sae.layer}. "
-        "Labels are judged by likeness of letter groups, which did not make them; "
+        "Labels of features with even numbers are judged by likeness of letter groups, word by word, which "
+        "did not make them; "
         "[dashboard](features-dashboard.html).",
         ("measured", "value"),
         (
@@ -193,7 +197,9 @@ def faithful_section(family: Family, seeds: Sequence[int], seed: int, share: flo
         for s in seeds:
             pair = [
                 train(
-                    Recipe("topk", 768, 16, steps=steps, batch=256, seed=2 * s + i, dead_after=20_000),
+                    Recipe(
+                        "topk", LATENTS, ACTIVE, steps=steps, batch=256, seed=2 * s + i, dead_after=20_000
+                    ),
                     Activations(model, layer, texts, s),
                     meta={"layer": layer},
                 )
@@ -213,14 +219,28 @@ def faithful_section(family: Family, seeds: Sequence[int], seed: int, share: flo
     return _faithful_table(rows, seed, steps)
 
 
+def _fake_notes(rows: dict[str, dict[str, list[float]]]) -> str:
+    """The contrast with other text that is not the model's own, and why thresholds differ."""
+    given, own = rows["given prompts"], rows["own texts"]
+    times = ", ".join(
+        f"{sum(given[k]) / max(sum(own[k]), 1e-3):.1f}× ({k})" for k in own if k.startswith("fake")
+    )
+    return (
+        f"fake, given prompts over own texts: {times}. A dictionary trained on random tokens spreads its "
+        f"{ACTIVE} active latents evenly over them, each on about {100 * ACTIVE / LATENTS:.1f} % of "
+        "tokens, so that few of its latents are above 0.1 there: at that threshold it is no mark of noise. "
+        "The source gives no threshold"
+    )
+
+
 def _faithful_table(rows: dict[str, dict[str, list[float]]], seed: int, steps: int) -> Section:
     keys = list(next(iter(rows.values())))
     found = {n: {k: estimates.mean(v, seed) for k, v in values.items()} for n, values in rows.items()}
     own, noise = rows["own texts"], rows["random tokens"]
     return Section(
         "Trained on the model's own texts",
-        f"TopK, 768 latents, 16 active, {steps} steps; pairs of seeds. Shared: best decoder cosine above 0.7 "
-        "(top-1). "
+        f"TopK, {LATENTS} latents, {ACTIVE} active, {steps} steps; pairs of seeds. "
+        "Shared: best decoder cosine above 0.7 (top-1). "
         "Fake (a reconstruction): share of live latents that fire on more than a share of random tokens.",
         ("trained on", *keys),
         tuple(
@@ -250,4 +270,5 @@ def _faithful_table(rows: dict[str, dict[str, list[float]]], seed: int, steps: i
                 estimates.ratio(noise["fake at 0.1"], [max(v, 1e-3) for v in own["fake at 0.1"]], seed),
             ),
         ),
+        notes=(_fake_notes(rows),),
     )

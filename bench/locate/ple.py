@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.functional import gelu, silu
 from transformers import PretrainedConfig, PreTrainedModel
-from transformers.modeling_outputs import CausalLMOutput
+from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from ...router.taps import LAYER_PATHS
 from ...store.errors import ArtifactError
@@ -29,6 +29,9 @@ class PleConfig(PretrainedConfig):  # type: ignore[no-untyped-call]
     rms_norm_eps: float = 1e-6
 
 
+Past = list[
+    tuple[Tensor, Tensor]
+]  # for each layer, turned keys and values [B,H,T,D/H] of what was read before
 LAYER_PATHS.setdefault(PleConfig.model_type, ("model.layers",))  # tell taps where this kind keeps its layers
 
 
@@ -48,19 +51,28 @@ class _Attention(nn.Module):
         self.qkv_proj = nn.Linear(c.hidden_size, 3 * c.hidden_size, bias=False)
         self.o_proj = nn.Linear(c.hidden_size, c.hidden_size, bias=False)
 
-    def forward(self, x: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
-        """x [B,T,D], additive mask [.,.,T,T] -> what attention adds [B,T,D], and its weights [B,H,T,T]."""
+    def forward(
+        self, x: Tensor, attention_mask: Tensor, past: Past | None = None, layer: int = 0
+    ) -> tuple[Tensor, Tensor]:
+        """x [B,T,D], additive mask [.,.,T,P+T] -> what attention adds [B,T,D], and its weights [B,H,T,P+T]; P
+        tokens are in `past`, which grows by T.
+        """
         rows, tokens, width = x.shape
         size = width // self.heads
         parts = self.qkv_proj(x).view(rows, tokens, 3, self.heads, size).permute(2, 0, 3, 1, 4)
-        query, key, value = self._turned(parts[0]), self._turned(parts[1]), parts[2]
+        start = attention_mask.shape[-1] - tokens
+        query, key, value = self._turned(parts[0], start), self._turned(parts[1], start), parts[2]
+        if past is not None:
+            if start:
+                key, value = (torch.cat(pair, 2) for pair in zip(past[layer], (key, value), strict=True))
+            past[layer] = key, value
         weights = (query @ key.transpose(-1, -2) * size**-0.5 + attention_mask).softmax(-1)
         return self.o_proj((weights @ value).transpose(1, 2).reshape(rows, tokens, width)), weights
 
-    def _turned(self, z: Tensor) -> Tensor:
+    def _turned(self, z: Tensor, start: int) -> Tensor:
         size = z.shape[-1]
         speed = self.base ** (-torch.arange(0, size, 2, device=z.device, dtype=torch.float32) / size)
-        angle = torch.arange(z.shape[2], device=z.device, dtype=torch.float32)[:, None] * speed
+        angle = torch.arange(start, start + z.shape[2], device=z.device).float()[:, None] * speed
         cos, sin = angle.cos().to(z.dtype), angle.sin().to(z.dtype)
         a, b = z.chunk(2, -1)
         return torch.cat([a * cos - b * sin, b * cos + a * sin], -1)
@@ -87,8 +99,11 @@ class _Layer(nn.Module):
         self.ple_proj = nn.Linear(c.ple_dim, c.hidden_size, bias=False)
         self.ple_norm = _Norm(c.hidden_size, c.rms_norm_eps)
 
-    def forward(self, x: Tensor, attention_mask: Tensor, branch: Tensor) -> Tensor:
-        x = x + self.self_attn(self.input_layernorm(x), attention_mask=attention_mask)[0]
+    def forward(
+        self, x: Tensor, attention_mask: Tensor, branch: Tensor, past: Past | None = None, layer: int = 0
+    ) -> Tensor:
+        read = self.input_layernorm(x)
+        x = x + self.self_attn(read, attention_mask=attention_mask, past=past, layer=layer)[0]
         x = x + self.mlp(self.post_attention_layernorm(x))
         out: Tensor = x + self.ple_norm(self.ple_proj(gelu(self.ple_gate(x)) * branch))
         return out
@@ -106,7 +121,7 @@ class _Body(nn.Module):
 
 
 class PleForCausalLM(PreTrainedModel):  # type: ignore[no-untyped-call]
-    """The model; whole prompts only (no key-value cache), no padding."""
+    """The model, without padding."""
 
     config_class = PleConfig
     base_model_prefix = "model"
@@ -127,18 +142,22 @@ class PleForCausalLM(PreTrainedModel):  # type: ignore[no-untyped-call]
         found: nn.Module = self.lm_head
         return found
 
-    def forward(self, input_ids: Tensor, **_named: Any) -> CausalLMOutput:
-        """input_ids [B,T] -> logits [B,T,V]."""
+    def forward(
+        self, input_ids: Tensor, past_key_values: Past | None = None, use_cache: bool = False, **_named: Any
+    ) -> CausalLMOutputWithPast:
+        """input_ids [B,T] -> logits [B,T,V]; what was read before is in `past_key_values`, which grows."""
         c, m, (rows, tokens) = self.config, self.model, input_ids.shape
         x = m.embed_tokens(input_ids)
         shape = (rows, tokens, c.num_hidden_layers, c.ple_dim)
         read = m.ple_in_norm((m.ple_in(x) * c.hidden_size**-0.5).view(shape))
         branch = (read + m.ple_table(input_ids).view(shape) * c.ple_dim**0.5) * 2**-0.5
-        later = torch.ones(tokens, tokens, dtype=torch.bool, device=x.device).triu(1)
-        mask = torch.zeros(tokens, tokens, dtype=x.dtype, device=x.device).masked_fill(later, -torch.inf)
+        before = past_key_values[0][0].shape[2] if past_key_values else 0
+        past = past_key_values or ([(x, x)] * c.num_hidden_layers if use_cache else None)
+        later = torch.ones(tokens, before + tokens, dtype=torch.bool, device=x.device).triu(before + 1)
+        mask = torch.zeros_like(later, dtype=x.dtype).masked_fill(later, -torch.inf)[None, None]
         for index, layer in enumerate(m.layers):
-            x = layer(x, attention_mask=mask[None, None], branch=branch[:, :, index])
-        return CausalLMOutput(logits=self.lm_head(m.norm(x)))
+            x = layer(x, attention_mask=mask, branch=branch[:, :, index], past=past, layer=index)
+        return CausalLMOutputWithPast(logits=self.lm_head(m.norm(x)), past_key_values=past)  # type: ignore[arg-type]
 
 
 def load_ple(folder: Path) -> PleForCausalLM:

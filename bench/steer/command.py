@@ -29,12 +29,14 @@ def steer(
     ] = False,
     only: Annotated[
         list[str] | None,
-        typer.Option(metavar="SECTION", help="Measure only this again: CorrSteer, CRL, gate, family."),
+        typer.Option(
+            metavar="SECTION", help="Measure only this again: CorrSteer, CRL, gate, others' models, family."
+        ),
     ] = None,
 ) -> None:
     """Measure how steering entries are found, tuned and admitted, where the truth is known.
 
-    Writes steer.md, steer.json and pictures. About 15 minutes of two cores; stopped, it goes on where it was.
+    Writes steer.md, steer.json and pictures. About 45 minutes of one core; stopped, it goes on where it was.
     """
     from .run import run
 

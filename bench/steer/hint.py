@@ -137,6 +137,7 @@ class Measured:
     best: Pick
     closest: bool
     cosine: float
+    nearest: tuple[int, float, float]  # the feature closest to the truth at its layer, cosine, r
     nulls: list[float]
     random: list[float]
     curve: list[tuple[float, float, float]]
@@ -160,13 +161,15 @@ def measure(seed: int, count: int, shuffles: int) -> Measured:
         "S, negative": hint.entry(picks(found, "S", sign="negative")),
     }
     cosines = normalize(hint.saes[best.layer].W_dec) @ normalize(hint.truth(best.layer), dim=0)
+    near = int(cosines.argmax())
     scaled = [(scale, hint.answers(stronger(s, scale)) if scale else hint.plain) for scale in SCALES]
     return Measured(
         hint,
         {"unsteered": hint.plain} | {name: hint.answers(v) for name, v in chosen.items()},
         best,
-        int(cosines.argmax()) == best.feature,
+        near == best.feature,
         float(cosines[best.feature]),
+        (near, float(cosines[near]), float(found[best.layer].coefficients()[near])),
         [hint.gain(hint.entry(picks(null, "S"))) for null in nulls],
         [right(hint.answers(hint.entry(at_random(every, hint.saes, i)))) for i in range(RANDOM)],
         [(scale, right(answers), valid(answers)) for scale, answers in scaled],
@@ -213,8 +216,12 @@ def section(seeds: Sequence[int], seed: int, quick: bool, out: Path) -> Section:
             + "; ".join(
                 f"layer {m.best.layer}, feature {m.best.feature}, r {m.best.correlation:.2f}, cosine "
                 f"{m.cosine:.2f}"
+                + ("" if m.closest else f" (closest there: {m.nearest[0]}, cosine {m.nearest[1]:.2f}, r ")
+                + ("" if m.closest else f"{m.nearest[2]:.2f})")
                 for m in found
-            ),
+            )
+            + ". The dictionaries above layer 0 split the direction, and their closest feature may be silent "
+            "in answers",
             f"random features at the layers of A with its strengths, {RANDOM} draws a seed: right "
             + ", ".join(f"{100 * float(np.mean(m.random)):.1f} %" for m in found),
         ),

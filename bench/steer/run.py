@@ -12,7 +12,14 @@ from ..resume import Part, digest, run_parts
 from . import concept, control, family, gate, hint
 
 SEEDS = 3
-MEASURED = ("router/steer", "router/features/correlate.py", "bench/steer", "kernels")
+MEASURED = (
+    "router/steer",
+    "router/features/correlate.py",
+    "router/features/faithful.py",
+    "bench/steer",
+    "bench/locate/ple.py",
+    "kernels",
+)
 ABOUT = (
     "Makers of steering entries where the truth is known: small Llamas trained so that the right answer "
     "hangs on planted directions. Controls: shuffled labels and rewards, random features, random directions "

@@ -31,7 +31,8 @@ class Judge(Protocol):
 
 
 class Likeness:
-    """Judges by likeness of letters: cosine of character trigrams, rarer ones counting more.
+    """Judges by likeness of letters: the greatest cosine of character trigrams, rarer ones counting more,
+    between a word of the label and a word of the context.
 
     It knows nothing of how labels were made, and sees parts of words that labels do not list.
     """
@@ -49,9 +50,18 @@ class Likeness:
         return {gram: value / size for gram, value in raw.items()}
 
     def scores(self, label: str, contexts: Sequence[str]) -> list[float]:
-        """Cosine of the label with each context."""
-        wanted = self._vector(label)
-        return [sum(wanted.get(g, 0.0) * v for g, v in self._vector(text).items()) for text in contexts]
+        """The likeness of the label to each context."""
+        wanted = [self._vector(word) for word in label.replace(",", " ").split()]
+        return [self._score(wanted, text.split()) for text in contexts]
+
+    def _score(self, wanted: Sequence[Mapping[str, float]], words: Sequence[str]) -> float:
+        read = [self._vector(word) for word in words]
+        return max((_cosine(one, word) for one in wanted for word in read), default=0.0)
+
+
+def _cosine(a: Mapping[str, float], b: Mapping[str, float]) -> float:
+    """Of unit vectors; rounded, so that what is the same ties."""
+    return round(sum(a.get(gram, 0.0) * value for gram, value in b.items()), 9)
 
 
 def _grams(text: str) -> list[str]:
@@ -80,10 +90,11 @@ def detection(
         return None
     fires = [bool(acts[at] > 0) for at in chosen]
     scores = list(judge.scores(label.text, [contexts[at] for at in chosen]))
-    # the judge knows how many fire, as a reader of the task does; ties count half
-    order = sorted(range(len(chosen)), key=lambda i: -scores[i])
-    edge = scores[order[sum(fires) - 1]]
-    said = [1.0 if s > edge else 0.0 if s < edge else 0.5 for s in scores]
+    # the judge knows how many fire, as a reader of the task does; contexts that tie share what is left
+    edge = sorted(scores, reverse=True)[sum(fires) - 1]
+    left = sum(fires) - sum(s > edge for s in scores)
+    share = left / sum(s == edge for s in scores)
+    said = [1.0 if s > edge else 0.0 if s < edge else share for s in scores]
     hits = sum(s for s, fire in zip(said, fires, strict=True) if fire) / sum(fires)
     silence = sum(1 - s for s, fire in zip(said, fires, strict=True) if not fire) / (len(fires) - sum(fires))
     return (hits + silence) / 2

@@ -2,14 +2,22 @@
 
 On prompts that it was not made with, an entry is compared, answer by answer, with no steering, with random
 directions of equal norm at the same places, and with entries made in the same way from shuffled labels. It is
-admitted when the lower end of each difference's 95 % interval is above 0, and its side effect on neutral text
-stays within a budget.
+admitted when it passes every comparison, and its side effect on neutral text stays within a budget.
+
+A comparison is two exact tests. The entry must be right where the middle one of its rivals is wrong more
+often than the other way about (McNemar's test, one-sided). And none of the rivals may do as well: an entry
+that is only one more of their kind comes first among 19 of them in one case of 20. Rivals from shuffled
+labels are compared by what they were made from, the correlation with their labels, where the maker tells it:
+what they do to answers says little of the labels, for a feature found by chance may help as well. As all
+comparisons must be passed, none needs correcting for the others (Berger, 'Multiparameter hypothesis testing
+and acceptance sampling', 1982).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import comb
 from pathlib import Path
 from typing import Any
 
@@ -19,19 +27,22 @@ from torch import nn
 from ...store.errors import ArtifactError, UsageError
 from ..files import head_field, read_json, sha256_of, write_json
 from .choice import Score
-from .task import Answer, Task, play, side_effect_ratio, validity_share
+from .task import Answer, Task, play, right, side_effect_ratio, valid, validity_share
 from .vector import SteeringVector
 
 Vectors = Sequence[SteeringVector]
-FORMAT = 1
+FORMAT = 2
 Z = 1.96
-DRAWS = 5  # random directions
+LEVEL = 0.025  # of McNemar's test: that of one end of a 95 % interval
+CHANCE = 0.05  # of coming first among rivals of one's own kind
+DRAWS = 19  # random directions: as many as CHANCE needs
 
 
 @dataclass(frozen=True)
 class Arm:
-    """What the entry was compared with: shares right and valid there, and by how much the entry is more often
-    right, with the lower end of the 95 % interval of the paired difference.
+    """What the entry was compared with: shares right and valid of the middle one of `rivals`, by how much the
+    entry is more often right, the lower end of the 95 % interval of that paired difference, and McNemar's
+    exact one-sided `p`. `as_good`: how many rivals did as well.
     """
 
     name: str
@@ -39,11 +50,23 @@ class Arm:
     valid: float
     gain: float
     low: float
+    p: float
+    rivals: int = 1
+    as_good: int = 0
 
     @property
     def beaten(self) -> bool:
-        """Whether the entry is better than chance would make it."""
-        return self.low > 0
+        """Whether the entry is better than chance would make it; with fewer rivals than 19 it must come
+        first, which says less.
+        """
+        first = (1 + self.as_good) / (1 + self.rivals)
+        return self.p <= LEVEL and first <= max(CHANCE, 1 / (1 + self.rivals))
+
+    @property
+    def said(self) -> str:
+        """The comparison in words."""
+        also = f", {self.as_good} of {self.rivals} as good" if self.rivals > 1 else ""
+        return f"{100 * self.gain:+.1f} points, at least {100 * self.low:+.1f}, p {self.p:.2g}{also}"
 
 
 @dataclass(frozen=True)
@@ -68,11 +91,7 @@ class Admission:
     @property
     def reasons(self) -> tuple[str, ...]:
         """Why it is refused; empty where it is admitted."""
-        found = [
-            f"not better than {one.name}: {100 * one.gain:+.1f} points, at least {100 * one.low:+.1f}"
-            for one in self.arms
-            if not one.beaten
-        ]
+        found = [f"not better than {one.name}: {one.said}" for one in self.arms if not one.beaten]
         if not self.side_effect <= self.budget:
             found.append(f"side effect {self.side_effect:.3g} nats a token, at most {self.budget:g} allowed")
         return tuple(found)
@@ -165,12 +184,12 @@ def admit(
         identity=identity(vectors),
         names=tuple(one.name for one in vectors),
         prompts=len(task),
-        right=_mean([one.right for one in entry]),
-        valid=_mean([one.valid for one in entry]),
+        right=right(entry),
+        valid=valid(entry),
         arms=(
             arm("no steering", entry, [plain]),
             arm("random directions", entry, random),
-            arm("shuffled labels", entry, rivals),
+            arm("shuffled labels", entry, rivals, evidence([vectors, *shuffled])),
         ),
         side_effect=cost(vectors),
         budget=budget,
@@ -179,20 +198,49 @@ def admit(
     )
 
 
-def arm(name: str, entry: Sequence[Answer], others: Sequence[Sequence[Answer]]) -> Arm:
-    """Compare an entry's answers with the mean over several rivals' answers to the same prompts."""
-    rights = torch.tensor([[one.right for one in answers] for answers in others]).double().mean(0)
-    gains = torch.tensor([one.right for one in entry]).double() - rights
+def arm(
+    name: str,
+    entry: Sequence[Answer],
+    others: Sequence[Sequence[Answer]],
+    evidence: Sequence[float] | None = None,
+) -> Arm:
+    """Compare an entry's answers with several rivals' answers to the same prompts. `evidence`: what to count
+    rivals as good by, the entry's own first; else by right answers.
+    """
+    middle = sorted(others, key=right)[len(others) // 2]
+    own, theirs = (torch.tensor([one.right for one in answers]) for answers in (entry, middle))
+    gains = own.double() - theirs.double()
     error = float(gains.std(correction=0)) / max(len(gains) - 1, 1) ** 0.5
     gain = float(gains.mean())
-    right = float(rights.mean())
-    valid = _mean([one.valid for answers in others for one in answers])
-    return Arm(name, right, valid, gain, gain - Z * error)
+    scores = [right(one) for one in (entry, *others)] if evidence is None else evidence
+    return Arm(
+        name,
+        right=right(middle),
+        valid=valid(middle),
+        gain=gain,
+        low=gain - Z * error,
+        p=mcnemar(int((own & ~theirs).sum()), int((theirs & ~own).sum())),
+        rivals=len(others),
+        as_good=sum(score >= scores[0] for score in scores[1:]),
+    )
+
+
+def mcnemar(won: int, lost: int) -> float:
+    """The chance of winning at least `won` of the prompts on which two differ, were they equally good: exact,
+    one-sided (McNemar, 1947).
+    """
+    total = won + lost
+    return sum(comb(total, k) for k in range(won, total + 1)) / (1 << total)
+
+
+def evidence(entries: Sequence[Vectors]) -> list[float] | None:
+    """How strongly what each entry was made from goes with its labels: the greatest |correlation| of its
+    vectors, 0 for no entry; None where their maker does not tell.
+    """
+    if not all("correlation" in one.meta for vectors in entries for one in vectors):
+        return None
+    return [max((abs(one.meta["correlation"]) for one in vectors), default=0.0) for vectors in entries]
 
 
 def _known(value: float) -> float | None:
     return None if value != value else value
-
-
-def _mean(values: Sequence[bool]) -> float:
-    return sum(values) / len(values)

@@ -57,6 +57,26 @@ def stronger(vectors: Sequence[SteeringVector], strength: float) -> tuple[Steeri
     return tuple(replace(one, coefficient=one.coefficient * strength) for one in vectors)
 
 
+def affordable(
+    vectors: Sequence[SteeringVector], cost: Score, budget: float, *, most: float = 64.0, halvings: int = 5
+) -> float:
+    """Return the strength, at most `most`, whose cost just keeps to the budget: doubled from 1 until it does
+    not, then halved in between. It takes the cost to grow with the strength; 0 where none is found.
+    """
+    low, high = 0.0, 1.0
+    while cost(stronger(vectors, high)) <= budget:
+        low, high = high, 2 * high
+        if high > most:
+            return low
+    for _ in range(halvings):
+        middle = (low + high) / 2
+        if cost(stronger(vectors, middle)) <= budget:
+            low = middle
+        else:
+            high = middle
+    return low
+
+
 def choose(
     options: Mapping[str, Sequence[SteeringVector]],
     effect: Score,

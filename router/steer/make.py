@@ -6,13 +6,14 @@ A good detector's direction is not a good steering direction, and raw dictionary
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, kl_div, log_softmax
+from torch.nn.functional import kl_div, log_softmax, nll_loss
 
 from ...store.errors import UsageError
 from ...store.records import SteeringScope
@@ -93,11 +94,37 @@ def _adder(vector: Tensor, mask: Tensor) -> Callable[[nn.Module, Any, Any], Any]
     return add
 
 
-def _answer_loss(model: nn.Module, batch: Batch) -> Tensor:
-    """Mean cross-entropy of the labelled tokens, each predicted by the token before it."""
+@contextmanager
+def _adding(module: nn.Module, vector: Tensor, batch: Batch, scope: SteeringScope) -> Iterator[None]:
+    """Inside, a layer's output has the vector added on a batch's tokens in scope."""
+    handle = module.register_forward_hook(_adder(vector, _mask(batch, scope)))
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def _predictions(model: nn.Module, batch: Batch) -> Tensor:
+    """Log-probabilities [N,V] where a labelled token is predicted, by the token before it."""
     inputs = {name: batch[name] for name in ("input_ids", "attention_mask") if name in batch}
-    logits = model(**inputs).logits[:, :-1].float()
-    return cross_entropy(logits.flatten(0, 1), batch["labels"][:, 1:].flatten(), ignore_index=_IGNORED)
+    kept = batch["labels"][:, 1:] != _IGNORED
+    return log_softmax(model(**inputs).logits[:, :-1][kept].float(), -1)
+
+
+def _answer_loss(model: nn.Module, batch: Batch) -> Tensor:
+    """Mean cross-entropy of the labelled tokens."""
+    targets = batch["labels"][:, 1:]
+    return nll_loss(_predictions(model, batch), targets[targets != _IGNORED])
+
+
+def _change(
+    model: nn.Module, module: nn.Module, vector: Tensor, batch: Batch, scope: SteeringScope
+) -> Tensor:
+    """KL(plain || steered) on a neutral batch, nats a token."""
+    with torch.no_grad():
+        plain = _predictions(model, batch)
+    with _adding(module, vector, batch, scope):
+        return kl_div(_predictions(model, batch), plain, reduction="batchmean", log_target=True)
 
 
 @as_zero()
@@ -110,12 +137,16 @@ def train_vector(
     rate: float = 0.02,
     limit: float | None = None,
     start: Tensor | None = None,
+    neutral: Sequence[Batch] = (),
+    price: float = 1.0,
     report: Callable[[int, float], None] | None = None,
 ) -> Tensor:
     """Train an additive vector [D] after decoder layer `layer` so that the frozen model gives the labels.
 
     One Adam step a batch. `scope` says on which tokens it acts while it is trained; generation begins at the
-    token that predicts the first label. `limit` keeps its length at or below so much (residual units).
+    token that predicts the first label. `limit` keeps its length at or below so much (residual units). Text
+    like the `neutral` batches should stay as it is: `price` times KL(plain || steered) on one of them, in
+    turn, is added to each step's loss, for what is later chosen under a budget of side effects.
     `report(step, loss)` is called each step. The model's parameters and their gradients stay as they were.
     Raises UsageError for a missing layer, a batch without labels, or no batch; and when the loss stops being
     finite.
@@ -128,12 +159,10 @@ def train_vector(
     optimizer = torch.optim.Adam([vector], lr=rate)
     steps = 0
     for steps, batch in enumerate(batches, 1):
-        mask = _mask(batch, scope)
-        handle = module.register_forward_hook(_adder(vector, mask))
-        try:
+        with _adding(module, vector, batch, scope):
             loss = _answer_loss(model, batch)
-        finally:
-            handle.remove()
+        if neutral:
+            loss = loss + price * _change(model, module, vector, neutral[steps % len(neutral)], scope)
         _descend(optimizer, vector, loss, steps)
         if limit is not None:
             with torch.no_grad():
@@ -186,13 +215,12 @@ def side_effect(model: nn.Module, vectors: Sequence[SteeringVector], batches: It
     total = torch.zeros(2, dtype=torch.float64)
     count = 0
     for batch in batches:
-        inputs = {name: batch[name] for name in ("input_ids", "attention_mask") if name in batch}
         targets = batch["labels"][:, 1:]
         kept = targets != _IGNORED
-        plain = log_softmax(model(**inputs).logits[:, :-1][kept].float(), -1)
+        plain = _predictions(model, batch)
         with Steering(model, vectors) as steering:
             steering.boundary = _boundary(batch)
-            steered = log_softmax(model(**inputs).logits[:, :-1][kept].float(), -1)
+            steered = _predictions(model, batch)
         total[0] += float(kl_div(steered, plain, reduction="sum", log_target=True))
         wanted = targets[kept][:, None]
         total[1] += float((plain.gather(1, wanted) - steered.gather(1, wanted)).sum())

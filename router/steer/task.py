@@ -1,4 +1,4 @@
-"""Prompts with a verifier, answered greedily: what entries are found on, tuned on and admitted by."""
+"""Prompts with a verifier, and answers to them: what entries are found on, tuned on and admitted by."""
 
 from __future__ import annotations
 
@@ -35,7 +35,8 @@ class Task:
 
     A prompt's answer is drawn from its last token on, or, with an `invocation`, from the last token of that.
     Those are the first tokens of generation; they run inside `acting()`, which may switch an adapter on.
-    `end` ends an answer and is no part of it; `size` rows run at once.
+    `end` ends an answer and is no part of it; `size` rows run at once. Answers are greedy, or drawn at a
+    `temperature` above 0, the same ones again for the same `seed` and rows.
     """
 
     prompts: tuple[tuple[int, ...], ...]
@@ -45,6 +46,8 @@ class Task:
     invocation: tuple[int, ...] = ()
     acting: Switch = nullcontext
     size: int = 256
+    temperature: float = 0.0
+    seed: int = 0
 
     def __post_init__(self) -> None:
         if not self.prompts or not all(self.prompts) or self.max_tokens < 1:
@@ -104,10 +107,11 @@ def play(
     taps: Sequence[int] = (),
     watch: Watch | None = None,
 ) -> list[Answer]:
-    """Answer every prompt greedily, steered by `vectors` and `hand`; `watch` sees the tapped layers at every
+    """Answer every prompt, steered by `vectors` and `hand`; `watch` sees the tapped layers at every
     draw.
     """
     answers: list[Answer | None] = [None] * len(task)
+    draw = _drawing(task)
     for group in _groups([len(prompt) for prompt in task.prompts], task.size):
         with ExitStack() as stack:
             moved = [stack.enter_context(Steering(model, vectors))]
@@ -115,7 +119,7 @@ def play(
             seen = stack.enter_context(Taps(model, taps))
             if hand is not None:
                 hand.begin(group)
-            drawn = _answers(model, task, group, [*moved, *others], seen, watch)
+            drawn = _answers(model, task, group, [*moved, *others], seen, watch, draw)
         for row, (tokens, draws) in zip(group, drawn, strict=True):
             answers[row] = Answer(tokens, draws, *task.judge(row, tokens))
     return [one for one in answers if one is not None]
@@ -130,8 +134,27 @@ def _groups(lengths: Sequence[int], size: int) -> Iterator[list[int]]:
         yield from (rows[at : at + size] for at in range(0, len(rows), size))
 
 
+def _drawing(task: Task) -> Callable[[Tensor], Tensor]:
+    """How the next tokens [B] are drawn from logits [B,V]."""
+    if task.temperature <= 0:
+        return lambda logits: logits.argmax(-1).cpu()
+    generator = torch.Generator().manual_seed(task.seed)
+
+    def draw(logits: Tensor) -> Tensor:
+        chances = (logits.float().cpu() / task.temperature).softmax(-1)
+        return torch.multinomial(chances, 1, generator=generator)[:, 0]
+
+    return draw
+
+
 def _answers(
-    model: Any, task: Task, group: Sequence[int], moved: Sequence[Any], seen: Taps, watch: Watch | None
+    model: Any,
+    task: Task,
+    group: Sequence[int],
+    moved: Sequence[Any],
+    seen: Taps,
+    watch: Watch | None,
+    draw: Callable[[Tensor], Tensor],
 ) -> list[tuple[tuple[int, ...], int]]:
     ids = torch.tensor([[*task.prompts[row], *task.invocation] for row in group])
     ids = ids.to(next(model.parameters()).device)
@@ -151,7 +174,7 @@ def _answers(
             if watch is not None:
                 watch(group, {layer: x[:, -1].float().cpu() for layer, x in seen.states.items()}, alive)
             draws += alive
-            best = out.logits[:, -1].argmax(-1).cpu()
+            best = draw(out.logits[:, -1])
             alive &= best != task.end
             for row in alive.nonzero()[:, 0].tolist():
                 tokens[row].append(int(best[row]))

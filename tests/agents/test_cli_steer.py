@@ -39,8 +39,10 @@ def neutral(tmp_path: Path) -> Path:
     return path
 
 
-def admission(vectors: tuple[SteeringVector, ...], low: float) -> Admission:
-    arms = tuple(Arm(name, 0.5, 1.0, 0.2, low) for name in ("no steering", "random directions", "shuffled"))
+def admission(vectors: tuple[SteeringVector, ...], p: float) -> Admission:
+    arms = tuple(
+        Arm(name, 0.5, 1.0, 0.2, 0.1, p) for name in ("no steering", "random directions", "shuffled")
+    )
     return Admission(
         identity(vectors), tuple(v.name for v in vectors), 40, 0.7, 1.0, arms, 0.01, 0.05, 0.0, None
     )
@@ -67,7 +69,7 @@ def test_find_leaves_an_entry_with_its_rivals_and_gate_judges_it(
     vectors = load_vectors(out / "vectors")
     assert bool(vectors) == (done.exit_code == 0)
     if vectors:
-        assert len(load_rivals(out)) == 3
+        assert len(load_rivals(out)) == 19
         judged = CliRunner().invoke(app, ["gate", str(out), *given, "--json"])
         told = json.loads(judged.stdout)
         assert judged.exit_code == (0 if told["admitted"] else 1)
@@ -95,12 +97,12 @@ def test_only_what_the_gate_admitted_enters(tiny: Tiny, tmp_path: Path) -> None:
         return str(done.exception)
 
     assert "has not been before the gate" in fails()
-    admission(vectors, -0.01).save(out / "admission.json")
+    admission(vectors, 0.2).save(out / "admission.json")
     assert "the gate refused found: not better than no steering" in fails()
     other = (SteeringVector("found", "add", 1, 9.0, "generation", torch.ones(32)),)
-    admission(other, 0.1).save(out / "admission.json")
+    admission(other, 0.001).save(out / "admission.json")
     assert "run the gate again" in fails()
-    admission(vectors, 0.1).save(out / "admission.json")
+    admission(vectors, 0.001).save(out / "admission.json")
     done = CliRunner().invoke(app, call)
     assert done.exit_code == 0, done.output
     opened = Family.open(folder)

@@ -9,7 +9,7 @@ import pytest
 
 from pilothouse.bench.estimates import Estimate
 from pilothouse.bench.page import Goal, Report, Section
-from pilothouse.bench.resume import Part, run_parts
+from pilothouse.bench.resume import Part, digest, run_parts
 from pilothouse.store.errors import UsageError
 
 
@@ -74,3 +74,12 @@ def test_one_section_of_a_page_that_is_not_there_yet(tmp_path: Path) -> None:
     run(found, page, "a")
     assert found.ran == ["two", "one"]
     assert page.read_text().index("## One") < page.read_text().index("## Two")
+
+
+def test_a_digest_sees_single_files(tmp_path: Path) -> None:
+    one = tmp_path / "one.py"
+    one.write_text("a = 1\n")
+    before = digest([one])
+    one.write_text("a = 2\n")
+    assert digest([one]) != before
+    assert digest([tmp_path]) != digest([tmp_path / "none"])

@@ -68,6 +68,21 @@ def test_trained_vector_beats_random_ones_and_generalises() -> None:
     assert float(vector.norm()) <= 3.0001
 
 
+def test_a_price_for_neutral_text_lowers_the_harm_there() -> None:
+    lessons, plain = [answer_batch(i) for i in range(40)], [answer_batch(500 + i, 9) for i in range(4)]
+    free = train_vector(model(), 1, lessons, rate=0.1, limit=3.0)
+    priced = train_vector(model(), 1, lessons, rate=0.1, limit=3.0, neutral=plain, price=100.0)
+
+    def harm(vector: torch.Tensor) -> float:
+        one = SteeringVector("v", "add", 1, 1.0, "generation", vector)
+        return side_effect(model(), [one], [answer_batch(900, 9)]).kl
+
+    assert harm(priced) < 0.6 * harm(free)
+    assert -loss_with(priced, answer_batch(999)) > 0.25
+    unpriced = train_vector(model(), 1, lessons, rate=0.1, limit=3.0, neutral=plain, price=0.0)
+    torch.testing.assert_close(unpriced, free)
+
+
 def test_training_touches_nothing_else() -> None:
     trunk = model()
     before = {name: p.clone() for name, p in trunk.named_parameters()}

@@ -1,6 +1,7 @@
 """CorrSteer: equal to numpy, the planted feature found, controls that find nothing, its variants."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -47,6 +48,19 @@ def test_streamed_r_equals_numpy_on_a_thousand_samples_of_five_hundred_features(
     with np.errstate(invalid="ignore"):
         wanted = np.nan_to_num(np.corrcoef(x.double().numpy().T, y.double().numpy())[-1, :-1])
     np.testing.assert_allclose(sums.coefficients().numpy(), wanted, atol=1e-6)
+
+
+def test_drawn_answers_come_again_for_a_seed_and_follow_the_chances() -> None:
+    model, asked = wired(), [prompts(1, 0.0)[0]] * 400
+    drawn = [replace(task(asked), temperature=1.0, seed=seed) for seed in (0, 0, 1)]
+    first, again, other = ([one.tokens for one in play(model, one)] for one in drawn)
+    assert first == again
+    assert first != other
+    chances = model(input_ids=torch.tensor(asked[:1])).logits[0, -1].softmax(-1)
+    share = sum(tokens[:1] == (WRONG,) for tokens in first) / 400
+    assert abs(share - float(chances[WRONG])) <= 4 * (0.25 / 400) ** 0.5
+    cold = play(model, replace(task(asked[:20]), temperature=1e-4))
+    assert {one.tokens for one in cold} == {(WRONG,)}
 
 
 def test_play_answers_as_one_row_alone_and_counts_draws() -> None:
