@@ -3,7 +3,8 @@ after.
 
 Base and adapted model are compared on some sums with an answer; the coefficients are looked at on other sums
 with that answer, so nothing is measured on what it was chosen by. Controls: random neurons, and an adapter
-fitted to shuffled answers.
+fitted to shuffled answers. The source finds that an adapter on an early layer raises them more than one on
+the last, so there is one of each; the neurons looked at are the last layer's.
 """
 
 from __future__ import annotations
@@ -20,10 +21,12 @@ from ...router.locate.case import Case
 from ...router.locate.compare import compare_models
 from ...router.locate.run import record
 from .. import estimates
+from ..estimates import Estimate
 from ..page import Goal, Section, cell
 from .arithmetic import EQUALS, PRIME, accuracy, teach, trained
 
-RANK, BASE, STEPS, TOP, SEEN = 4, 25, 200, 10, 6
+RANK, BASE, STEPS, TOP, SEEN = 4, 12, 200, 10, 6
+LAYERS, NEURONS = 3, 256
 
 
 class _Low(nn.Module):
@@ -45,11 +48,13 @@ class _Low(nn.Module):
         return self.base
 
 
-def adapted(model: Any, seed: int, steps: int, answers: Tensor | None = None) -> Any:
-    """A copy with a low-rank adapter on its attention, fitted to the sums (or other answers) and merged."""
+def adapted(model: Any, seed: int, steps: int, layer: int = 0, answers: Tensor | None = None) -> Any:
+    """A copy with a low-rank adapter on one layer's attention, fitted to the sums (or other answers) and
+    merged.
+    """
     torch.manual_seed(seed)
     twin = copy.deepcopy(model)
-    attention = twin.model.layers[0].self_attn
+    attention = twin.model.layers[layer].self_attn
     parts = {name: _Low(getattr(attention, name)) for name in ("q_proj", "k_proj", "v_proj", "o_proj")}
     for name, part in parts.items():
         setattr(attention, name, part)
@@ -64,36 +69,54 @@ def section(seeds: Sequence[int], seed: int, quick: bool) -> Section:
     """In how many sums the found neurons' coefficients rise, and rise more than random ones'."""
     rows: dict[str, list[float]] = {}
     for s in seeds:
-        base, steps = trained(s, BASE, 0.0), 20 if quick else STEPS
+        base, steps = trained(s, BASE, 0.0, NEURONS, LAYERS), 20 if quick else STEPS
         wrong = torch.randint(PRIME, (PRIME**2,), generator=torch.Generator().manual_seed(s))
-        twins = {"": adapted(base, s, steps), ", shuffled answers": adapted(base, s, steps, wrong)}
+        twins = {
+            FIRST: adapted(base, s, steps),
+            LAST: adapted(base, s, steps, LAYERS - 1),
+            SHUFFLED: adapted(base, s, steps, answers=wrong),
+        }
         rows.setdefault("right, base", []).append(accuracy(base))
-        rows.setdefault("right, adapter", []).append(accuracy(twins[""]))
+        for told in (FIRST, LAST):
+            rows.setdefault(f"right, {told}", []).append(accuracy(twins[told]))
         for name, values in _changes(base, twins, s).items():
             rows.setdefault(name, []).extend(values)
-    found = {name: estimates.mean(values, seed) for name, values in rows.items()}
+    pairs = zip(rows.pop(f"growth, {FIRST}"), rows.pop(f"growth, {LAST}"), strict=True)
+    rows["the first layer's adapter raises its neurons more than the last's"] = [
+        float(a > b) for a, b in pairs
+    ]
+    del rows[f"growth, {SHUFFLED}"]
+    return _table({name: estimates.mean(values, seed) for name, values in rows.items()}, len(seeds))
+
+
+FIRST, LAST = "adapter on the first layer", "adapter on the last layer"
+SHUFFLED = "on the first layer, shuffled answers"
+
+
+def _table(found: dict[str, Estimate], count: int) -> Section:
     return Section(
         "What an adapter does to the found neurons",
-        f"The base, a dense toy, learnt for {BASE} steps, a rank-{RANK} adapter on its attention for "
-        f"{STEPS} more; {len(seeds)} seeds. For each answer, the {TOP} neurons whose importance grows most "
-        f"are found on {SEEN} sums, and looked at on the others. Rises: their mean |coefficient| is larger "
-        "with the adapter. Sign test: the interval lies above one half.",
+        f"The base, a dense toy of {LAYERS} layers, learnt for {BASE} steps, a rank-{RANK} adapter on one "
+        f"layer's attention for {STEPS} more; {count} seeds. For each answer, the {TOP} neurons of the last "
+        f"layer whose importance grows most are found on {SEEN} sums, and looked at on the others. Rise: "
+        "their mean |coefficient| is larger with the adapter. Sign test: the interval lies above one half. "
+        "Size and steps of the base were chosen on other seeds.",
         ("measured", "mean, 95 % interval"),
         tuple((name, cell(value, "%")) for name, value in found.items()),
         (
             Goal(
-                "sums whose found neurons' coefficients rise",
+                "sums whose found neurons' coefficients rise, adapter on the first layer",
                 "clearly above",
                 0.5,
                 "%",
-                found["found neurons rise"],
+                found[f"found neurons rise, {FIRST}"],
             ),
             Goal(
                 "sums where they rise more than random neurons'",
                 "clearly above",
                 0.5,
                 "%",
-                found["found rise more than random ones"],
+                found[f"found rise more than random ones, {FIRST}"],
             ),
         ),
     )
@@ -108,13 +131,16 @@ def _changes(base: Any, twins: dict[str, Any], seed: int) -> dict[str, list[floa
         for answer in range(PRIME):
             pairs = [(a, (answer - a) % PRIME) for a in torch.randperm(PRIME, generator=generator).tolist()]
             same = [Case((a, b, EQUALS), answer) for a, b in pairs]
-            gained = torch.stack([compare_models(other, anatomy, case)[0][0] for case in same[:SEEN]]).mean(0)
+            gained = torch.stack([compare_models(other, anatomy, case)[0][-1] for case in same[:SEEN]]).mean(
+                0
+            )
             best = gained.topk(TOP).indices
             random = torch.randperm(anatomy.neurons, generator=generator)[: 4 * TOP]
             for case in same[SEEN:]:
-                before, after = (record(one, case.ids).neurons[0, -1].abs() for one in (anatomy, other))
+                before, after = (record(one, case.ids).neurons[-1, -1].abs() for one in (anatomy, other))
                 found, drawn = (after - before)[best].mean(), (after - before)[random].mean()
-                rows.setdefault(f"found neurons rise{told}", []).append(float(found > 0))
-                rows.setdefault(f"random neurons rise{told}", []).append(float(drawn > 0))
-                rows.setdefault(f"found rise more than random ones{told}", []).append(float(found > drawn))
+                rows.setdefault(f"found neurons rise, {told}", []).append(float(found > 0))
+                rows.setdefault(f"random neurons rise, {told}", []).append(float(drawn > 0))
+                rows.setdefault(f"found rise more than random ones, {told}", []).append(float(found > drawn))
+                rows.setdefault(f"growth, {told}", []).append(float(after[best].mean() / before[best].mean()))
     return rows

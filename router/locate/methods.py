@@ -63,7 +63,7 @@ METHODS: dict[str, Entry] = {
         "locate_sinks",
         "heads that look at the first token whatever it is",
         (),
-        ("norm", "coordinates", "direction"),
+        ("norm", "coordinates", "direction", "random"),
     ),
     "circuit": Entry(
         "circuit", "locate_circuit", "edges between parts that carry the answer, and how faithfully"

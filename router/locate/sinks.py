@@ -5,6 +5,7 @@ Sink score of a head: mean attention to position 0 of queries from position 8 on
 Sinks Emerge in Large Language Models' (2026); the norm clamp is the intervention that its reviewers asked
 for. Before a norm only the direction of a state is read, so shrinking it does little until later layers turn
 it; the clamps of coordinates and of the direction that sets position 0 apart take away what is read (ours).
+`random` moves the state as far as the clamp of the direction, along a drawn axis: a control.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ def norm_ratios(anatomy: Anatomy, cases: Sequence[Case]) -> Tensor:
     return torch.stack(found).mean(0)
 
 
-CLAMPS = ("norm", "coordinates", "direction")
+CLAMPS = ("norm", "coordinates", "direction", "random")
 
 
 def _shrunk(x: Tensor) -> Tensor:
@@ -99,7 +100,15 @@ def _aligned(x: Tensor) -> Tensor:
     return capped
 
 
-_CHANGES = {"norm": _shrunk, "coordinates": _capped, "direction": _aligned}
+def _drawn(x: Tensor) -> Tensor:
+    """Position 0 of x [B,T,D] moved as far as `_aligned` moves it, along a drawn axis: a control, [B,1,D]."""
+    axis = torch.randn(x.shape[-1], generator=torch.Generator().manual_seed(0)).to(x)
+    far = (x[:, :1] - _aligned(x)).norm(dim=-1, keepdim=True)
+    moved: Tensor = x[:, :1] + far * axis / axis.norm()
+    return moved
+
+
+_CHANGES = {"norm": _shrunk, "coordinates": _capped, "direction": _aligned, "random": _drawn}
 
 
 @contextmanager

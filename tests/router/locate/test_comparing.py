@@ -133,8 +133,9 @@ def test_planted_sinks_are_found_and_the_clamp_removes_them() -> None:
     assert finding.facts["clamped after"] == "L0"
     # the next layers' norms read directions, which shrinking does not change
     assert abs(float(str(finding.facts["excess removed by the clamp"]))) < 0.1
-    capped = locate("sinks", sinks, cases, Options(how="coordinates"))
-    assert float(str(capped.facts["excess removed by the clamp"])) >= 0.5
+    for how, removed in (("coordinates", True), ("direction", True), ("random", False)):
+        capped = locate("sinks", sinks, cases, Options(how=how))
+        assert (float(str(capped.facts["excess removed by the clamp"])) >= 0.5) is removed, how
 
 
 def test_an_untrained_model_gives_its_fair_share() -> None:
