@@ -100,7 +100,8 @@ def _introduces(line: str) -> bool:
 def _sentences(prompt: str) -> tuple[str, ...]:
     """The prompt cut where another ask begins; what only opens it stays with the first."""
     closed = [match.span() for match in _QUOTED.finditer(prompt)]
-    asks, start = [], 0
+    asks: list[str] = []
+    start = 0
     for joint in _JOINT.finditer(prompt):
         inside = any(a < joint.end() and joint.start() < b for a, b in closed)
         rest = prompt[joint.end() :]
