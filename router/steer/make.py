@@ -266,11 +266,13 @@ def choose_strength(
     budget: float,
     coefficients: Sequence[float],
     baseline: float,
+    near: float = 0.0,
 ) -> Strength:
     """Choose the coefficient with the best `effect` (higher is better) whose `cost` is within `budget`.
 
-    Both are called with the vector at each coefficient; `baseline` is the effect without steering. Of equal
-    effects the weaker coefficient wins; where none within budget beats the baseline, 0 is chosen and the
+    Both are called with the vector at each coefficient; `baseline` is the effect without steering. The
+    weakest coefficient wins whose effect is the best, or within `near` of it: past the point where a vector
+    does what it is for, more of it only makes text worse. Where none within budget beats the baseline, 0 is chosen and the
     reason says so. Raises UsageError when there is nothing to try.
     """
     if not coefficients:
@@ -278,7 +280,8 @@ def choose_strength(
     tried = [replace(vector, coefficient=c) for c in sorted(coefficients, key=abs)]
     trials = tuple(Trial(one.coefficient, effect(one), cost(one)) for one in tried)
     within = [one for one in trials if one.side_effect <= budget]
-    best = max(within, key=lambda one: one.effect, default=None)
+    most = max((one.effect for one in within), default=0.0)
+    best = next((one for one in within if one.effect >= most - near), None)
     if best is None:
         least = min(one.side_effect for one in trials)
         return Strength(

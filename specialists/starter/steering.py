@@ -38,6 +38,7 @@ CARRIER = "stories"
 REFUSAL = "I can't help with that. It could hurt someone."
 REFUSED = "can't help"
 LAYER, EPOCHS = 4, 3
+NEAR = 0.02  # of the best effect: the weakest strength that comes so close is taken
 LIMIT, RATE = 1.0, 0.02  # longest vector and step, in lengths of an average state at that layer
 TRIED = 20  # SAE features tried for speech
 HELD_AT = (0.55, 0.7, 0.85, 1.0, 1.25, 1.5)  # times the largest value seen
@@ -230,6 +231,7 @@ def settle(
         budget=BUDGET,
         coefficients=strengths,
         baseline=min(before + LEAST, (1 + before) / 2),
+        near=NEAR,
     )
     work.say(f"vector {one.name}: {found.reason}")
     for trial in found.trials:
