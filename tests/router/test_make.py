@@ -204,6 +204,21 @@ def test_strength_is_the_best_within_budget() -> None:
     assert chosen(1.0)[0] == 2.0
     assert chosen(0.1)[0] == 1.0
     assert chosen(1.0, effects={1.0: 0.8, 2.0: 0.8})[0] == 1.0
+    assert chosen(1.0, effects={1.0: 0.79, 2.0: 0.8})[0] == 2.0
+
+
+def test_the_weakest_strength_that_comes_near_the_best_may_be_taken() -> None:
+    effects = {1.0: 0.79, 2.0: 0.8}
+    found = choose_strength(
+        UNIT,
+        lambda one: effects[one.coefficient],
+        lambda one: one.coefficient / 20,
+        budget=1.0,
+        coefficients=[2.0, 1.0],
+        baseline=0.1,
+        near=0.02,
+    )
+    assert found.coefficient == 1.0
 
 
 def test_no_strength_is_better_than_a_bad_one() -> None:
