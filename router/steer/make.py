@@ -272,8 +272,8 @@ def choose_strength(
 
     Both are called with the vector at each coefficient; `baseline` is the effect without steering. The
     weakest coefficient wins whose effect is the best, or within `near` of it: past the point where a vector
-    does what it is for, more of it only makes text worse. Where none within budget beats the baseline, 0 is chosen and the
-    reason says so. Raises UsageError when there is nothing to try.
+    does what it is for, more of it only makes text worse. Where none within budget beats the
+    baseline, 0 is chosen and the reason says so. Raises UsageError when there is nothing to try.
     """
     if not coefficients:
         raise UsageError("there is no coefficient to try; give at least one")
