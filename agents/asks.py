@@ -9,11 +9,11 @@ LONGEST = 2000  # characters; a longer prompt is a text to work on, not a list o
 
 _ITEM = re.compile(r"^\s*(?:\(?\d{1,2}[.)]|\(?[a-f]\)|[-*•])\s+(?P<ask>\S.*)$")
 _NUMBER = re.compile(r"(?:^|(?<=\s))\(?(?P<number>[1-9])[.)]\s+(?=\S)")
-# Where an ask may end. After the first three most verbs may follow, after a bare "and" or a comma few.
+# Where an ask may end. After a bare "and" or a comma (`weak`) few verbs may follow, elsewhere most.
 _JOINT = re.compile(
-    r"(?P<end>[?!.])\s+(?=\S)|(?P<line>)\s*\n\s*"
-    r"|(?P<strong>)(?:[,;]?\s+(?:and\s+(?:then|also|finally|lastly)|then\s+also|(?<=,\s)(?:then|also))\s*,?\s+"
-    r"|;\s+(?:and|also|then)?\s*)"
+    r"(?P<end>[?!.])\s+(?=\S)|\s*\n\s*"
+    r"|[,;]?\s+(?:and\s+(?:then|also|finally|lastly)|then\s+also|(?<=,\s)(?:then|also))\s*,?\s+"
+    r"|;\s+(?:and|also|then)?\s*"
     r"|(?P<weak>)(?:,?\s+(?:and|plus|as well as)\s+|,\s+)",
     re.IGNORECASE,
 )
@@ -107,7 +107,7 @@ def _sentences(prompt: str) -> tuple[str, ...]:
         rest = prompt[joint.end() :]
         if inside or not _begins_ask(rest, _SURE if joint["weak"] is not None else _ASKING):
             continue
-        part = prompt[start : joint.end("end") if joint["end"] else joint.start()]
+        part = prompt[start : _end(joint)]
         if not asks and _OPENER.match(part.strip(" .!,")):
             continue
         asks.append(part)
@@ -124,14 +124,18 @@ def pieces(prompt: str) -> tuple[str, ...]:
     if len(prompt) > LONGEST:
         return (prompt,)
     closed = [_told(match) for match in _QUOTED.finditer(prompt)]
-    joints = [
-        joint
+    ends = [
+        _end(joint)
         for joint in _JOINT.finditer(prompt)
-        if joint["weak"] is None or _begins_ask(prompt[joint.end() :], _SURE)
+        if (joint["weak"] is None or _begins_ask(prompt[joint.end() :], _SURE))
+        and not any(a < _end(joint) < b for a, b in closed)
     ]
-    ends = [joint.end("end") if joint["end"] else joint.start() for joint in joints]
-    ends = [end for end in ends if not any(a < end < b for a, b in closed)]
     return tuple(prompt[a:b] for a, b in zip([0, *ends], [*ends, len(prompt)], strict=True))
+
+
+def _end(joint: re.Match[str]) -> int:
+    """Where the ask before a joint ends: its full stop is its own."""
+    return joint.end("end") if joint["end"] else joint.start()
 
 
 def _told(match: re.Match[str]) -> tuple[int, int]:

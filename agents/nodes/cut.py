@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Sequence
 
-from ...store.records import Candidate
+from ...store.records import Candidate, Decision
 from ..asks import leans, pieces, split, tidy
 from ..voyage import Live, Voyage
-from .probe import read_ask
+from .probe import decided, read_ask
 
 SURE = 0.6  # the P(correct) by which two pieces that go to different specialists are two asks
 
@@ -40,7 +39,11 @@ class _Desk:
 
     def answers_each(self, asks: Sequence[str]) -> bool:
         """Whether these are several asks, not too many, and the policy would answer every one."""
-        return 1 < len(asks) <= self.most and all(self._decided(ask)[0] for ask in asks)
+        return 1 < len(asks) <= self.most and all(map(self._answered, asks))
+
+    def _answered(self, text: str) -> bool:
+        decision, _ = self._decided(text)
+        return decision is None or not decision.abstained
 
     def told_apart(self, found: Sequence[str]) -> tuple[str, ...]:
         """Neighbouring pieces joined as long as no other specialist is sure of the next; none where what is
@@ -66,16 +69,14 @@ class _Desk:
         """The specialist that is sure of a text by itself; None where none is."""
         if not any(letter.isalnum() for letter in text):
             return None
-        answered, best = self._decided(text)
-        return best.specialist if answered and best is not None and best.p_correct >= SURE else None
+        decision, candidates = self._decided(text)
+        if decision is None or decision.abstained or candidates[0].p_correct < SURE:
+            return None
+        return candidates[0].specialist
 
-    def _decided(self, text: str) -> tuple[bool, Candidate | None]:
-        """Whether the policy would answer a text, and whom it would like best; nobody without probes."""
+    def _decided(self, text: str) -> tuple[Decision | None, tuple[Candidate, ...]]:
+        """What the policy makes of a text by itself."""
         if text not in self.seen:
             read_ask(self.voyage, -1, text)
             self.seen[text] = self.voyage.live.pop(-1)
-        reading, policy = self.seen[text].reading, self.voyage.ship.policy
-        if reading is None or policy is None:
-            return True, None
-        decision, candidates = policy.decide(reading.p_correct, reading.readings, rng=random.Random(0))
-        return not decision.abstained, candidates[0]
+        return decided(self.voyage, self.seen[text])

@@ -6,7 +6,7 @@ import random
 import time
 
 from ...router.turns import turn_of
-from ...store.records import Generation, Message, Part, Timings
+from ...store.records import Candidate, Decision, Generation, Message, Part, Timings
 from ..voyage import Live, Turns, Voyage, milliseconds_since
 from .step import At, Step
 
@@ -61,8 +61,13 @@ def _read(voyage: Voyage, turns: Turns) -> Live:
 
 def would_answer(voyage: Voyage, index: int) -> bool:
     """Whether the policy would let somebody answer what was read for part `index`."""
-    reading, policy = voyage.live[index].reading, voyage.ship.policy
+    decision, _ = decided(voyage, voyage.live[index])
+    return decision is None or not decision.abstained
+
+
+def decided(voyage: Voyage, live: Live) -> tuple[Decision | None, tuple[Candidate, ...]]:
+    """What the policy makes of a reading, and whom it likes best first; nothing where there are no probes."""
+    reading, policy = live.reading, voyage.ship.policy
     if reading is None or policy is None:
-        return True
-    decision, _ = policy.decide(reading.p_correct, reading.readings, rng=random.Random(0))
-    return not decision.abstained
+        return None, ()
+    return policy.decide(reading.p_correct, reading.readings, rng=random.Random(0))
