@@ -36,7 +36,8 @@ def section(seeds: Sequence[int], seed: int, quick: bool) -> Section:
         f"after layer {AFTER}, where position 0 is clamped. Clamping the norm only scales the state, and "
         "the next RMSNorm undoes that exactly: it can take something away only where later layers then turn "
         "the state, which these do not. The clamp of the direction (ours) takes away what is read; the "
-        "control moves the state as far along a drawn axis.",
+        "control moves the state as far along a drawn axis. The toy's size was chosen on a single run, in "
+        "another language.",
         ("measured", "mean, 95 % interval"),
         tuple((name, cell(value, "" if "ratio" in name else "%")) for name, value in found.items()),
         (

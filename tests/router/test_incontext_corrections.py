@@ -4,7 +4,7 @@ import pytest
 import torch
 from tiny import CONFIGS, model
 
-from pilothouse.bench.locate.demonstrations import ORDERS, SHOWN, asked
+from pilothouse.bench.locate.demonstrations import ORDERS, SHOWN, accuracy, answers, asked, trained
 from pilothouse.router.locate.anatomy import Anatomy
 from pilothouse.router.locate.case import Case
 from pilothouse.router.locate.incontext import label_positions
@@ -117,3 +117,10 @@ def test_prompts_of_another_shape_are_refused() -> None:
         model("llama")(torch.tensor([cases[0].ids] * 2))
     with pytest.raises(UsageError, match="layer 7"), scores_edited(found(), {7: torch.zeros(1, 4, 17)}):
         pass
+
+
+def test_the_toy_knows_nothing_before_training_and_one_seed_is_one_toy() -> None:
+    cases = asked(64, 5)
+    assert accuracy(answers(trained(2, 0), cases), cases) < 0.65  # other tokens may lead, too
+    twins = [trained(2, 3).parameters() for _ in range(2)]
+    assert all(torch.equal(a, b) for a, b in zip(*twins, strict=True))
