@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from ..store.errors import UsageError
@@ -42,14 +43,13 @@ def _labels_of(labels: Labels, layer: int) -> Mapping[int, Label]:
 
 
 class _Block(NamedTuple):
-    """One block of the pooled vector: where it lies, the probe's weights there [D] float64, its dictionary,
-    what each of its S features adds to the logit where it is 1 ([S] float64), and what its bias adds.
+    """One block of the pooled vector: where it lies, the probe's weights there [D] float64, what each of its
+    dictionary's S features adds to the logit where it is 1 ([S] float64), and what its bias adds.
     """
 
     layer: int
     at: slice
     weight: Tensor
-    sae: SAE | None
     worth: Tensor
     bias: float
 
@@ -87,9 +87,10 @@ class Explainer:
         exact = values.double()
         total: dict[tuple[int, int], list[float]] = defaultdict(lambda: [0.0, 0.0])
         bias = remainder = 0.0
+        latents = self._latents(values)
         for block in self._blocks:
             explained = block.bias
-            for feature, activation, share in _active(block, values):
+            for feature, activation, share in _active(block, latents.get(block.at.start)):
                 entry = total[block.layer, feature]
                 entry[:] = max(entry[0], activation), entry[1] + share
                 explained += share
@@ -98,19 +99,28 @@ class Explainer:
             remainder += float(beyond)
         return _rows(probe, total, bias, remainder, labels or {}, top, many=len(self.saes) > 1)
 
+    def _latents(self, values: Tensor) -> dict[int, Tensor]:
+        """The latents [S] of every block that has a dictionary, by where it begins; one pass a layer."""
+        found: dict[int, Tensor] = {}
+        for layer, sae in self.saes.items():
+            mine = [block.at for block in self._blocks if block.layer == layer]
+            if mine:
+                acts = sae.encode(torch.stack([values[at] for at in mine]).float())
+                found |= dict(zip((at.start for at in mine), acts, strict=True))
+        return found
+
 
 def _block(layer: int, at: slice, weight: Tensor, sae: SAE | None) -> _Block:
     mine = weight[at]
     if sae is None:
-        return _Block(layer, at, mine, None, mine[:0], 0.0)
-    return _Block(layer, at, mine, sae, sae.W_dec.double() @ mine, float(sae.b_dec.double() @ mine))
+        return _Block(layer, at, mine, mine[:0], 0.0)
+    return _Block(layer, at, mine, sae.W_dec.double() @ mine, float(sae.b_dec.double() @ mine))
 
 
-def _active(block: _Block, values: Tensor) -> Iterator[tuple[int, float, float]]:
-    """(feature, activation, share) of the features that are active in a block of the pooled vector [F]."""
-    if block.sae is None:
+def _active(block: _Block, acts: Tensor | None) -> Iterator[tuple[int, float, float]]:
+    """(feature, activation, share) of the active ones among a block's latents [S]."""
+    if acts is None:
         return iter(())
-    acts = block.sae.encode(values[block.at].float()[None])[0]
     active = acts.nonzero()[:, 0]
     found = acts[active].double()
     return zip(active.tolist(), found.tolist(), (found * block.worth[active]).tolist(), strict=True)

@@ -146,7 +146,12 @@ def pool_max_rolling_mean(x: Tensor, window: int = 8) -> Tensor:
     rows = _tokens(x).float()
     rows = rows[1:] if rows.shape[0] > 1 else rows
     width = min(window, rows.shape[0])
-    return nn.functional.avg_pool1d(rows.T[None], width, stride=1)[0].amax(dim=1)
+    count = rows.shape[0] - width + 1
+    # shifted sums: the bits of `avg_pool1d` over rows.T, without its copy of the transposed rows
+    total = rows[:count].clone()
+    for shift in range(1, width):
+        total += rows[shift : shift + count]
+    return total.amax(dim=0) / width
 
 
 def pool_mean(x: Tensor) -> Tensor:

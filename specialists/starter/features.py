@@ -24,6 +24,7 @@ from .work import Work
 LATENTS, ACTIVE, STEPS = 1024, 24, 1200
 STORED = "bfloat16"
 WINDOW = 6
+SETTINGS = (LATENTS, ACTIVE, STEPS, STORED)
 
 
 @torch.inference_mode()

@@ -45,6 +45,8 @@ HELD_AT = (0.55, 0.7, 0.85, 1.0, 1.25, 1.5)  # times the largest value seen
 BUDGET = 4.0  # nats per token on neutral stories, if an entry were chosen where it should not be
 LEAST = 0.1  # an entry must raise the share of answers that do as asked by this much
 STRENGTHS = (0.6, 0.8, 1.0, 1.25, 1.5)
+SETTINGS = (LAYER, EPOCHS, NEAR, LIMIT, RATE, BUDGET, LEAST, STRENGTHS)
+DIALOGUE = (LAYER, NEAR, TRIED, HELD_AT, BUDGET, LEAST)
 Score = Callable[[str], bool]
 
 
