@@ -35,6 +35,7 @@ class SteerTables:
     for `clamp_feature`. coefficient [R]; kind [R], one of `KINDS`. relative [R]: 1 where the coefficient
     counts lengths |x| of the token's own state. keep_norm [R]: 1 where the result is brought back to |x|.
     gate [R]: the probe of `Gates` that this row waits for; 0 none. All float32 but kind and gate (int64).
+    shift [R,D] and steady [R] bool: what a row adds where that hangs on no state, c v of a plain `add`.
     """
 
     vector: Tensor
@@ -46,6 +47,8 @@ class SteerTables:
     relative: Tensor
     keep_norm: Tensor
     gate: Tensor
+    shift: Tensor
+    steady: Tensor
 
     @classmethod
     def empty(cls, rows: int, width: int, device: torch.device | str = "cpu") -> SteerTables:
@@ -66,6 +69,8 @@ class SteerTables:
             relative=zeros(rows),
             keep_norm=zeros(rows),
             gate=zeros(rows, dtype=torch.long),
+            shift=zeros(rows, width),
+            steady=zeros(rows, dtype=torch.bool),
         )
 
     def put(
@@ -119,10 +124,20 @@ class SteerTables:
             table[row] = value
         self.vector[row] = direction.to(self.vector.device)
         self.reader[row] = measure.to(self.reader.device)
+        self.steady[row] = kind == "add" and not relative and not keep_norm
+        self.shift[row] = self.coefficient[row] * self.vector[row]
 
     def clear(self, row: int) -> None:
         """Make `row` untouched again."""
-        for table in (self.vector, self.reader, *self._columns(), self.kind, self.gate):
+        for table in (
+            self.vector,
+            self.reader,
+            *self._columns(),
+            self.kind,
+            self.gate,
+            self.shift,
+            self.steady,
+        ):
             table[row] = 0
 
     def _columns(self) -> tuple[Tensor, ...]:
@@ -241,14 +256,23 @@ def _moved(x: Tensor, tables: SteerTables, rows: Tensor, stream: Tensor | None) 
     length, now = state.norm(dim=-1), target.norm(dim=-1)
     kept = (tables.keep_norm[rows] > 0) & (now > 0)
     target = target * torch.where(kept, length / now, torch.ones_like(now))[:, None]
-    return (target if stream is None else x.float() + (target - state)).to(x.dtype)
+    if stream is None:
+        return target.to(x.dtype)
+    # a steady row's own shift, so that a token's bits do not hang on who else is in its batch
+    moved = torch.where(tables.steady[rows][:, None], tables.shift[rows], target - state)
+    return (x.float() + moved).to(x.dtype)
 
 
 def _write(x: Tensor, tables: SteerTables, rows: Tensor, stream: Tensor | None) -> Tensor:
-    """Steer only the tokens with a row, in place."""
+    """Steer only the tokens with a row, in place; where no state decides how far, none is measured."""
     at = rows.nonzero()[:, 0]
-    if at.numel():
-        x[at] = _moved(x[at], tables, rows[at], None if stream is None else stream[at])
+    if not at.numel():
+        return x
+    chosen = rows[at]
+    if bool(tables.steady[chosen].all()):
+        x[at] = (x[at].float() + tables.shift[chosen]).to(x.dtype)
+    else:
+        x[at] = _moved(x[at], tables, chosen, None if stream is None else stream[at])
     return x
 
 

@@ -180,3 +180,26 @@ def test_misfits_are_refused(given: dict[str, torch.Tensor], said: str) -> None:
 def test_forms_that_mean_nothing_are_refused(relative: bool, gate: int) -> None:
     with pytest.raises(ValueError, match="only add counts in lengths"):
         SteerTables.empty(2, 3).put(1, "scale", torch.ones(3), 1.0, relative=relative, gate=gate)
+
+
+@pytest.mark.parametrize("width", [1, 7, 65])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("apart", [False, True])
+def test_steady_rows_have_the_same_bits_alone_and_beside_others(
+    width: int, dtype: torch.dtype, apart: bool
+) -> None:
+    made = torch.Generator().manual_seed(width)
+    tables = SteerTables.empty(4, width)
+    tables.put(1, "add", torch.randn(width, generator=made), -1.7)
+    tables.put(2, "scale", torch.randn(width, generator=made), 3.0)
+    tables.put(3, "add", torch.randn(width, generator=made), 0.3, keep_norm=True)
+    x = torch.randn(9, width, generator=made).to(dtype)
+    stream = x + torch.randn(9, width, generator=made).to(dtype) if apart else None
+    rows = torch.tensor([1, 2, 0, 1, 3, 1, 0, 2, 1])
+    together = steer(x, tables, rows, stream=stream)
+    steady = torch.where(rows == 1, rows, 0)
+    alone = steer(x, tables, steady, stream=stream)
+    assert torch.equal(together[rows == 1], alone[rows == 1])
+    plain = steer(x, tables, steady, stream=stream, backend="plain")
+    assert torch.equal(plain, alone)
+    assert torch.equal(alone[rows != 1], x[rows != 1])
