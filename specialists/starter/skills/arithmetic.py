@@ -11,10 +11,11 @@ from functools import cache
 from pathlib import Path
 from random import Random
 
+from .arithmetic_more import IDIOMS, MORE_FOLLOW_UPS
 from .arithmetic_steps import worked
 from .arithmetic_templates import EXPRESSIONS, FOLLOW_UPS, TEMPLATES
 from .asking_more import MORE_GENERIC, MORE_OPERATIONS
-from .example import Example, Split, row_split, template_pool, wider_pool
+from .example import Example, Split, row_split, wider_pool
 from .word_problems import word_problem
 
 KINDS = ("add", "sub", "mul", "div", "word1", "word2")
@@ -135,12 +136,12 @@ SAMPLERS = {"add": _add_operands, "sub": _sub_operands, "mul": _mul_operands, "d
 
 @cache
 def _pool(kind: str, split: Split) -> list[str]:
-    return wider_pool(TEMPLATES[kind], (*MORE_GENERIC, *MORE_OPERATIONS[kind]), split)
+    return wider_pool(TEMPLATES[kind], (*MORE_GENERIC, *MORE_OPERATIONS[kind], *IDIOMS[kind]), split)
 
 
 @cache
 def _follow_pool(kind: str, split: Split) -> list[str]:
-    return template_pool(FOLLOW_UPS[kind], split)
+    return wider_pool(FOLLOW_UPS[kind], MORE_FOLLOW_UPS[kind], split)
 
 
 def _prompt(rng: Random, kind: str, left: int, right: int, split: Split) -> tuple[str, str]:

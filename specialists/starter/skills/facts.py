@@ -13,11 +13,13 @@ import json
 import random
 import re
 from collections.abc import Iterable, Iterator
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 
-from .example import Example, Split, bucket, numbered_pool, row_split, template_pool
+from .example import Example, Split, bucket, numbered_pool, row_split, template_pool, unheard
 from .facts_more import MORE_BRIDGE_ASKS, MORE_BRIDGES, MORE_FRAMES
+from .facts_own_more import MORE_FOLLOW_UPS, MORE_OWN
+from .facts_phrases_more import MORE_PHRASES
 from .facts_tables import CORRECTIONS, EXTRA, RENAMED, WELL_KNOWN
 from .facts_templates import BRIDGES, FOLLOW_UPS, FRAMES, OWN, PHRASES
 from .sources import members, required
@@ -173,6 +175,25 @@ def _subject(kind: str, subject: str, rng: random.Random) -> str:
     return subject.lower() if kind in ("food-country", "food") and rng.random() < 0.6 else subject
 
 
+def framed(frames: Iterable[str], phrases: Iterable[str]) -> list[str]:
+    """Return each phrase in each frame, also without its article, which a question may leave out."""
+    worded = {worded for phrase in phrases for worded in (phrase, phrase.removeprefix("the "))}
+    return [frame.replace("{x}", phrase) for frame in frames for phrase in sorted(worded)]
+
+
+@cache
+def unasked(kind: str) -> tuple[list[str], list[str]]:
+    """Return the new questions and noun phrases of ``kind`` that make no question an older template makes."""
+    known = [*OWN[kind], *framed(FRAMES, PHRASES[kind])]
+    heard = [*template_pool(FRAMES, "train"), *MORE_FRAMES]
+    fresh = [p for p in MORE_PHRASES[kind] if _all_unheard(known, framed(heard, [p]))]
+    return unheard(known, MORE_OWN[kind]), fresh
+
+
+def _all_unheard(known: list[str], questions: list[str]) -> bool:
+    return len(unheard(known, questions)) == len(questions)
+
+
 class _Writer:
     """Draws questions of one split from its own template pools."""
 
@@ -180,8 +201,10 @@ class _Writer:
         self.facts, self.split = facts, split
         self.rng = random.Random(f"facts/{split}/{seed}")
         self.frames = numbered_pool(FRAMES, MORE_FRAMES, split)
-        self.own = {kind: template_pool(list(enumerate(rows)), split) for kind, rows in OWN.items()}
-        self.follow_ups = template_pool(list(enumerate(FOLLOW_UPS)), split)
+        self.own = {kind: numbered_pool(rows, unasked(kind)[0], split) for kind, rows in OWN.items()}
+        heard = split in ("train", "fit")
+        self.phrases = {k: [*rows, *(unasked(k)[1] if heard else ())] for k, rows in PHRASES.items()}
+        self.follow_ups = numbered_pool(FOLLOW_UPS, MORE_FOLLOW_UPS, split)
         self.bridge_phrases = {b: numbered_pool(rows, MORE_BRIDGES[b], split) for b, rows in BRIDGES.items()}
         self.subjects = {kind: sorted(table) for kind, table in facts.items() if table}
         self.kinds = sorted(self.subjects)
@@ -204,7 +227,7 @@ class _Writer:
         rng = self.rng
         if rng.random() < 0.5:
             i, frame = rng.choice(self.frames)
-            phrase = rng.choice(PHRASES[kind])
+            phrase = rng.choice(self.phrases[kind])
             shown = phrase.format(s=_subject(kind, subject, rng))
             shown = shown.removeprefix("the ") if frame.startswith("{x}") and rng.random() < 0.6 else shown
             return _surface(frame, rng, x=shown), f"{kind}/frame-{i}"
@@ -247,7 +270,8 @@ class _Writer:
             prompt, name = _surface(template, rng, s=country), f"own-{place}"
         else:
             i, frame = rng.choice(self.frames)
-            prompt, name = _surface(frame, rng, x=rng.choice(PHRASES[target]).format(s=country)), f"frame-{i}"
+            phrase = rng.choice(self.phrases[target]).format(s=country)
+            prompt, name = _surface(frame, rng, x=phrase), f"frame-{i}"
         name_of = self.bridges[bridge][entity]
         answer = f"{self.bridge_line(bridge, entity)} Answer: {self.facts[target][name_of]}"
         return Example(

@@ -14,7 +14,7 @@ from pathlib import Path
 from random import Random
 
 from .asking_more import MORE_WORDS
-from .example import Check, Example, Split, row_split, template_pool, wider_pool
+from .example import Check, Example, Split, row_split, wider_pool
 from .words_data import Words, load_words
 from .words_lists import (
     IRREGULAR_DEGREES,
@@ -26,6 +26,7 @@ from .words_lists import (
     past_of,
     plural_of,
 )
+from .words_more import MORE_FOLLOW_UPS, MORE_TASKS
 from .words_templates import FOLLOW_UPS, TEMPLATES
 
 KINDS = tuple(TEMPLATES)
@@ -96,12 +97,12 @@ def _example(rng: Random, kind: str, split: Split, words: Words) -> Example:
 
 @cache
 def _pool(kind: str, split: Split) -> list[str]:
-    return wider_pool(TEMPLATES[kind], MORE_WORDS[kind], split)
+    return wider_pool(TEMPLATES[kind], (*MORE_WORDS[kind], *MORE_TASKS[kind]), split)
 
 
 @cache
 def _follow_pool(split: Split) -> list[str]:
-    return template_pool(FOLLOW_UPS, split)
+    return wider_pool(FOLLOW_UPS, MORE_FOLLOW_UPS, split)
 
 
 def _roughened(rng: Random, text: str) -> str:
