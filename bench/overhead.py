@@ -26,7 +26,7 @@ ABOUT = (
     "Both engines on one thread. Contenders take turns, in another order each round; a figure is the "
     "median round, a ratio that of medians with paired rounds resampled. Times are CPU time of the whole "
     "process, which other programs disturb less than the wall clock. Answers are drawn at temperature 1, "
-    f"{TOKENS} tokens or their end."
+    f"{TOKENS} tokens or their end, where nothing else is said."
 )
 Contender = Callable[[], float]
 
@@ -64,6 +64,8 @@ def run(family: Family, out: Path, seed: int, quick: bool) -> Report:
             sections += [bench.instruments((1, 8) if quick else (1, 8, 32)), bench.adapters()]
             if family.bank is not None:
                 sections.append(bench.routing())
+            if name == "native":
+                sections.append(bench.steps())
         finally:
             engine.close()
     header = facts("pilothouse bench overhead" + (" --quick" if quick else ""), seed)
@@ -205,6 +207,33 @@ class _Bench:
             ("answer", "direct", "routed", "routed / direct"),
             (row,),
             (goal,),
+        )
+
+    def steps(self) -> Section:
+        """The likeliest tokens drawn several in one call of the native engine, against one call a token."""
+        from ..specialists.engines.native import batch
+        from .page import Section
+
+        prefill, rows = self.engine.probe(self.tokens), []
+        for size in (1, 8):
+            bare = [self.request(self.adapted[i % len(self.adapted)], i, prefill) for i in range(size)]
+            greedy = [replace(one, sampling=replace(one.sampling, temperature=0.0)) for one in bare]
+
+            def drawn(most: int, requests: Sequence[Request] = greedy) -> float:
+                usual, batch.MOST = batch.MOST, most
+                try:
+                    return self.answer(requests)
+                finally:
+                    batch.MOST = usual
+
+            found = self.turns({"one": partial(drawn, 1), "several": partial(drawn, batch.MOST)})
+            rows.append(_row(f"batch {size}", found, "several", "one", 1.0, self.seed)[0])
+        return Section(
+            f"{self.name}: several tokens in one call",
+            f"The likeliest token each time, up to {batch.MOST} of them in one call (`ph_steps`), against "
+            "one call a token; the same answers. CPU milliseconds a token.",
+            ("requests", "one", "several", "several / one"),
+            tuple(rows),
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,16 +49,7 @@ def read_tensors(folder: Path, name: str) -> dict[str, Any]:
             safetensors.
 
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    path = folder / name
-    if not path.is_file():
-        raise WeightsError(missing(folder, name))
-    try:
-        tensors = load_file(path)
-    except (SafetensorError, OSError, ValueError) as error:
-        raise WeightsError(f"{path} is truncated or is not safetensors ({error}): restore it") from error
+    tensors, path = load_stored(folder, name), folder / name
     if (folder / QUANTIZATION).is_file():
         from .improve.quantize import expand
 
@@ -71,16 +63,45 @@ def read_model_tensors(folder: Path) -> dict[str, Any]:
     Raises:
         WeightsError: as `read_tensors`; the index names a file outside the folder.
     """
+    files = model_files(folder)
+    return {name: tensor for file in files for name, tensor in read_tensors(folder, file).items()}
+
+
+def model_files(folder: Path) -> list[str]:
+    """Return the names of the safetensors files that a model folder's tensors lie in.
+
+    Raises:
+        WeightsError: the index is no JSON object, or names a file outside the folder.
+    """
     if (folder / SINGLE).is_file() or not (folder / INDEX).is_file():
-        return read_tensors(folder, SINGLE)
-    tensors: dict[str, Any] = {}
-    for name in sorted(set(read_json(folder / INDEX)["weight_map"].values())):
+        return [SINGLE]
+    names = sorted(set(read_json(folder / INDEX)["weight_map"].values()))
+    for name in names:
         if Path(name).name != name:
             raise WeightsError(
                 f"{folder / INDEX} names {name!r}, which is not a file of that folder: restore it"
             )
-        tensors |= read_tensors(folder, name)
-    return tensors
+    return names
+
+
+def load_stored(folder: Path, name: str, wanted: Sequence[str] | None = None) -> dict[str, Any]:
+    """Read tensors of the safetensors file ``name`` of ``folder`` onto the CPU as they are stored: those that
+    are ``wanted`` and there, or all. The file stays in memory only as long as one of them does.
+
+    Raises:
+        WeightsError: as `read_tensors`.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    path = folder / name
+    if not path.is_file():
+        raise WeightsError(missing(folder, name))
+    try:
+        with safe_open(path, "pt") as file:
+            names = file.keys()
+            return {n: file.get_tensor(n) for n in (names if wanted is None else wanted) if n in names}
+    except (SafetensorError, OSError, ValueError) as error:
+        raise WeightsError(f"{path} is truncated or is not safetensors ({error}): restore it") from error
 
 
 def missing(folder: Path, name: str) -> str:

@@ -24,6 +24,7 @@ from ..weights import WeightsError, missing, read_model_tensors, read_tensors
 from .groups import Method, encode, packed_codes, unpacked_codes
 
 FORMAT = 2
+PARTS = ("codes", "scales")  # what stands in for a quantized weight, each after its name and a dot
 CARRIED = {".json", ".jinja", ".txt", ".model", ".toml"}
 
 # Which bits a matrix gets by its name; None leaves it as it is.
@@ -153,7 +154,7 @@ def stored_codes(tensors: Mapping[str, Tensor], head: Mapping[str, Any], path: P
         WeightsError: as `expand`.
     """
     found = {}
-    for name, (shape, bits, group) in _listed(head, path).items():
+    for name, (shape, bits, group) in listed(head, path).items():
         try:
             found[name] = _checked(tensors[f"{name}.codes"], tensors[f"{name}.scales"], bits, group, shape)
         except (KeyError, ValueError, RuntimeError) as error:
@@ -163,8 +164,12 @@ def stored_codes(tensors: Mapping[str, Tensor], head: Mapping[str, Any], path: P
     return found
 
 
-def _listed(head: Mapping[str, Any], path: Path) -> dict[str, tuple[list[int], int, int]]:
-    """Shape, bits and group of each quantized weight; format 1 had the same bits and group for all."""
+def listed(head: Mapping[str, Any], path: Path) -> dict[str, tuple[list[int], int, int]]:
+    """Return shape, bits and group of each quantized weight; format 1 had the same bits and group for all.
+
+    Raises:
+        WeightsError: it is of another format; `path` is named.
+    """
     kind, weights = head.get("format"), head.get("weights")
     try:
         if kind == FORMAT and isinstance(weights, dict):

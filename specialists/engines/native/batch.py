@@ -7,12 +7,13 @@ from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 
 from ...tokenizing import ChatCodec
-from ..base import Capacity, Prefill, Request, RequestFailed
+from ..base import Capacity, Head, Prefill, Request, RequestFailed
 from ..prefixes import Prefix, key_of
 from ..row import HeadSet, Row, overflow
 from ..rowbatch import TRUNK, RowBatch
@@ -95,6 +96,8 @@ class NativeBatch(RowBatch[NativeModel, NativeRow]):
         self.models[TRUNK] = trunk
         self.adapters: dict[str, Numbered] = {}
         self._stops = array("i", codec.stops)
+        # made when a request is checked, taken when its row is opened
+        self._plans: WeakKeyDictionary[Request, Plan] = WeakKeyDictionary()
         self._pace: dict[str, float] = {}  # seconds that a token took of late, by model
 
     # -- rows ----------------------------------------------------------------------------------------------
@@ -106,8 +109,7 @@ class NativeBatch(RowBatch[NativeModel, NativeRow]):
     def open(self, request: Request, stream: Stream) -> NativeRow:
         """Give a request a row, which goes on from what was read already where it may."""
         model = self.model_of(request)
-        asking = [head for head in request.heads if head.at == "prompt"]
-        answering = [head for head in request.heads if head.at != "prompt"]
+        asking, answering = _heads(request)
         sequence = self._begun(request, stream, model, bool(asking))
         first, limit = sequence.length, self.limit(request, model)
         states = None
@@ -128,11 +130,20 @@ class NativeBatch(RowBatch[NativeModel, NativeRow]):
             answering=HeadSet(answering, CPU) if answering else None,
             asking=HeadSet(asking, CPU) if asking else None,
             acting=self.adapters.get(request.specialist),
-            steering=plan_of(model, request.vectors, (*asking, *answering)),
+            steering=self._plans.pop(request, None) or _plan(request, model),
             reading=[head.name for head in (*asking, *answering)],
             states=states,
             states_from=first,
         )
+
+    def plan(self, request: Request, model: NativeModel) -> None:
+        """Make the plan of a request that is about to be submitted.
+
+        Raises:
+            UsageError: as `plan_of`.
+        """
+        if (plan := _plan(request, model)) is not None:
+            self._plans[request] = plan
 
     def _begun(self, request: Request, stream: Stream, model: NativeModel, asked: bool) -> Cached:
         """A sequence that holds as much of the prompt as was read alike; never so much that nothing is left
@@ -245,6 +256,17 @@ class NativeBatch(RowBatch[NativeModel, NativeRow]):
         states = {layer: x[: row.boundary].clone() for layer, x in row.stream.states.items()}
         key = key_of(row.model, row.request.vectors)
         self.prefixes.put(Prefix(key, row.request.tokens, cast("RowCache", sequence), states))
+
+
+def _heads(request: Request) -> tuple[list[Head], list[Head]]:
+    """Heads that read the prompt's end, and those that read the answer: the order of a plan's."""
+    asking = [head for head in request.heads if head.at == "prompt"]
+    return asking, [head for head in request.heads if head.at != "prompt"]
+
+
+def _plan(request: Request, model: NativeModel) -> Plan | None:
+    asking, answering = _heads(request)
+    return plan_of(model, request.vectors, (*asking, *answering))
 
 
 def _span(row: NativeRow, tokens: int) -> _Span:

@@ -185,7 +185,7 @@ class NativeEngine(LocalEngine[NativeModel]):
 
     def _check(self, request: Request, model: NativeModel) -> None:
         self._check_layers(request.taps, model)
-        plan_of(model, request.vectors, request.heads)
+        self._batch.plan(request, model)
 
     def _load_specialist(self, card: Card) -> None:
         name = card.name

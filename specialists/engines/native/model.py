@@ -8,6 +8,7 @@ import ctypes as C
 import os
 import weakref
 from array import array
+from collections.abc import Mapping
 from collections.abc import Sequence as Many
 from pathlib import Path
 from typing import Any, Final
@@ -21,7 +22,7 @@ from ...weights import AdapterFileError, read_json
 from . import library as lib
 from .run import Run
 from .run import step as advance
-from .weights import Precision, Stored, read_stored
+from .weights import Precision, Stored, StoredFolder
 
 MAPS: Final = {
     "self_attn.q_proj": lib.MAP_Q,
@@ -161,12 +162,12 @@ class NativeModel:
             raise NotLean(f"{folder} cannot be run natively: {native.ph_error().decode()}")
         # Freed when no sequence, adapter or plan is left either: they hold the model.
         weakref.finalize(self, _free_model, native, self.handle, context).atexit = False
-        self._load(read_stored(folder, precision, group), folder)
+        self._load(StoredFolder(folder, precision, group), folder)
         lib.give_back()
 
     # -- weights -------------------------------------------------------------------------------------------
 
-    def _load(self, tensors: dict[str, Stored | Tensor], folder: Path) -> None:
+    def _load(self, tensors: Mapping[str, Stored | Tensor], folder: Path) -> None:
         native = lib.library()
         try:
             self._matrix(-1, lib.EMBED, tensors, "model.embed_tokens")
@@ -186,7 +187,7 @@ class NativeModel:
         except ValueError as error:
             raise NotLean(f"{folder} cannot be run natively: {error}") from error
 
-    def _matrix(self, layer: int, index: int, tensors: dict[str, Stored | Tensor], name: str) -> None:
+    def _matrix(self, layer: int, index: int, tensors: Mapping[str, Stored | Tensor], name: str) -> None:
         found, bias = tensors[f"{name}.weight"], tensors.get(f"{name}.bias")
         assert isinstance(found, Stored)
         self.kinds.add(found.kind)

@@ -27,7 +27,7 @@ def plan_of(model: NativeModel, vectors: Sequence[SteeringVector], heads: Sequen
         return None
     kept: list[Tensor] = []
     entries = (lib.Entry * len(vectors))(*[_entry(model, one, kept) for one in vectors])
-    rows = (lib.HeadEntry * len(heads))(*[_head(model, one, kept) for one in heads])
+    rows = (lib.HeadEntry * len(heads))(*_heads(model, heads, kept))
     number = C.c_int32()
     code = lib.library().ph_plan_new(
         model.handle, entries, len(vectors), rows, len(heads), C.byref(number)
@@ -76,11 +76,21 @@ def _entry(model: NativeModel, one: SteeringVector, kept: list[Tensor]) -> Any:
     )
 
 
-def _head(model: NativeModel, one: Head, kept: list[Tensor]) -> Any:
-    _check(model, f"head {one.name!r}", one.layer, one.weight)
-    if not bool(torch.isfinite(one.weight).all()):
-        raise UsageError(f"head {one.name!r} holds numbers that are not finite; make it again")
-    return lib.HeadEntry(layer=one.layer, bias=float(one.bias), weight=_pointer(one.weight, kept))
+def _heads(model: NativeModel, heads: Sequence[Head], kept: list[Tensor]) -> list[Any]:
+    """All heads, their weights in one tensor: a request may bring hundreds, and waits for this."""
+    for one in heads:
+        _check(model, f"head {one.name!r}", one.layer, one.weight)
+    if not heads:
+        return []
+    weights = torch.stack([one.weight.float() for one in heads])
+    if not bool(torch.isfinite(weights).all()):
+        wrong = next(one.name for one in heads if not bool(torch.isfinite(one.weight).all()))
+        raise UsageError(f"head {wrong!r} holds numbers that are not finite; make it again")
+    first, size = _pointer(weights, kept), 4 * model.config.hidden_size
+    return [
+        lib.HeadEntry(layer=one.layer, bias=float(one.bias), weight=first + at * size)
+        for at, one in enumerate(heads)
+    ]
 
 
 def _check(model: NativeModel, name: str, layer: int, weight: Tensor) -> None:

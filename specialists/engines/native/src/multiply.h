@@ -9,7 +9,8 @@
 namespace ph {
 namespace {
 
-// Bytes ahead of the read, for the hardware's prefetcher stops at every page; with many rows the weights are near.
+// Bytes ahead of the read, for the hardware's prefetcher stops at every page; with more rows there is time to ask for
+// all of the next tile.
 constexpr int PREFETCH = 1024;
 
 // -- dense ----------------------------------------------------------------------------------------------------------
@@ -55,6 +56,7 @@ template <int BITS, int PARTS, int ROWS, int UNITS>
 void quantized_tile(const Weights& a, int block, const QuantRows& x, int row, const Target& to) {
   Floats sums[UNITS][ROWS][PIECES] = {};
   const uint8_t* weights = a.block(block);
+  const size_t ahead = ROWS <= 2 ? PREFETCH : UNITS * a.block_bytes;
   const uint16_t* scales = a.block_scales(block);
   const int8_t* codes = x.codes + size_t(row) * PARTS * x.padded;
   const int32_t* code_sums = x.sums + size_t(row) * PARTS * x.groups;
@@ -72,7 +74,7 @@ void quantized_tile(const Weights& a, int block, const QuantRows& x, int row, co
 #pragma GCC unroll 4
           for (int h = 0; h < PIECES; h++) {
             const uint8_t* chunk = weights + u * a.block_bytes;
-            if (h == 0 && ROWS <= 2 && j * BITS % 8 == 0) __builtin_prefetch(chunk + j * BITS * 8 + PREFETCH);
+            if (h == 0 && j * BITS % 8 == 0) __builtin_prefetch(chunk + j * BITS * 8 + ahead);
             const Words cell = load_cell<BITS>(chunk, j, h);
 #pragma GCC unroll 16
             for (int r = 0; r < ROWS * PARTS; r++)

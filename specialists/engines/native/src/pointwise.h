@@ -140,12 +140,23 @@ void attend_heads(const Attention& a, int head, size_t stride) {
   for (; at < a.size; at += WIDTH) mix<HEADS, 1>(a, head, at, stride);
 }
 
+// Heads are cut into equal parts, as large as the registers hold: all heads of a part share each load of a key or value,
+// and the sums of one head alone would wait for their own last additions.
 void attend(const Attention& a) {
+  constexpr int MOST = PIECES > 1 ? 3 : 5;
   const size_t stride = size_t(a.positions + POSITIONS - 1) / POSITIONS * POSITIONS;
   int head = 0;
-  for (; head + 4 <= a.heads; head += 4) attend_heads<4>(a, head, stride);
-  for (; head + 2 <= a.heads; head += 2) attend_heads<2>(a, head, stride);
-  for (; head < a.heads; head++) attend_heads<1>(a, head, stride);
+  for (int parts = (a.heads + MOST - 1) / MOST; parts > 0; parts--) {
+    const int count = (a.heads - head + parts - 1) / parts;
+    switch (count) {
+      case 5: attend_heads<MOST>(a, head, stride); break;
+      case 4: attend_heads<MOST < 4 ? MOST : 4>(a, head, stride); break;
+      case 3: attend_heads<3>(a, head, stride); break;
+      case 2: attend_heads<2>(a, head, stride); break;
+      default: attend_heads<1>(a, head, stride);
+    }
+    head += count;
+  }
 }
 
 Peak peak(const float* x, int count) {

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from pilothouse.specialists.engines.base import Capacity, Request, RequestFailed, Sampling
+from pilothouse.specialists.engines.base import Capacity, Head, Request, RequestFailed, Sampling
 from pilothouse.specialists.engines.native import batch as native_batch
 from pilothouse.specialists.engines.native import engine as native_engine
 from pilothouse.specialists.engines.native.engine import NativeEngine
@@ -187,3 +188,28 @@ def test_a_full_cache_fails_the_reading_and_nothing_else(
     held.clear()
     assert engine.probe([5, 6, 7]).tokens == (5, 6, 7)
     engine.close()
+
+
+def test_a_plan_is_made_once_for_each_submission(
+    engine: NativeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, calls = native_batch.plan_of, 0
+
+    def counted(*given: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        return made(*given)
+
+    monkeypatch.setattr(native_batch, "plan_of", counted)
+    width = engine.trunk.config.hidden_size
+    heads = tuple(Head(name, 0, torch.ones(width), at=at) for name, at in (("a", "end"), ("b", "prompt")))
+    request = Request(prompt(engine, "boat"), "alpha", Sampling(max_tokens=3), heads=heads, reuse=False)
+    found = []
+    for count in (1, 2):
+        stream = engine.submit(request)
+        found.append((list(stream), dict(stream.readings)))
+        assert calls == count
+    assert found[0] == found[1]
+    broken = replace(request, heads=(heads[0], Head("c", 0, torch.full((width,), torch.nan))))
+    with pytest.raises(UsageError, match="'c'"):
+        engine.submit(broken)

@@ -34,7 +34,7 @@ from pilothouse.specialists.engines.native import model as native_model
 from pilothouse.specialists.engines.native.model import MAPS, Context, NativeModel
 from pilothouse.specialists.engines.native.plans import plan_of
 from pilothouse.specialists.engines.native.run import Run
-from pilothouse.specialists.engines.native.weights import Stored
+from pilothouse.specialists.engines.native.weights import Stored, StoredFolder
 from pilothouse.specialists.leanconfig import NotLean
 
 VOCABULARY, WIDTH, INNER, LAYERS, PROMPT = 203, 48, 72, 2, 45
@@ -151,10 +151,9 @@ def mixed(monkeypatch: pytest.MonkeyPatch) -> dict[str, tuple[int, int]]:
     """Let folders be read with 8, 4, 3 and 2 bits and two group sizes mixed; {name: (bits, group)}."""
     names = ["model.embed_tokens", *(f"model.layers.{i}.{m}" for i in range(LAYERS) for m in MAPS)]
     plan = {f"{name}.weight": ((8, 4, 3, 2, 8)[i % 5], (32, 64)[i % 2]) for i, name in enumerate(names)}
-    read = native_model.read_stored
 
     def quantized(folder: Path, precision: Any, group: int) -> dict[str, Stored | Tensor]:
-        found = read(folder, precision, group)
+        found = dict(StoredFolder(folder, precision, group))
         for name, (bits, columns) in plan.items():
             one = found[name]
             assert isinstance(one, Stored)
@@ -162,7 +161,7 @@ def mixed(monkeypatch: pytest.MonkeyPatch) -> dict[str, tuple[int, int]]:
             found[name] = Stored(bits, q.codes, q.scales, columns)
         return found
 
-    monkeypatch.setattr(native_model, "read_stored", quantized)
+    monkeypatch.setattr(native_model, "StoredFolder", quantized)
     return plan
 
 
