@@ -38,20 +38,25 @@ def build(
     Prints the results card; progress goes to stderr and to the run's log.
     """
     from ...specialists.improve.build import build as run
+    from ...specialists.improve.crew import part, rank
     from ...specialists.improve.recipe import Recipe, plan
     from ...specialists.improve.sizes import measured_speed
 
     read = Recipe.read(recipe)
     whole = plan(read, recipe.resolve().parent, measured_speed())
-    note = console.noter(quiet)
+    speaks = rank() == 0
+    note = console.noter(quiet or not speaks)
     for line in _estimate(whole):
-        (typer.echo if dry_run and not as_json else note)(visible(line, keep=""))
+        (typer.echo if dry_run and speaks and not as_json else note)(visible(line, keep=""))
     if dry_run:
-        if as_json:
+        if as_json and speaks:
             console.print_json(_planned(whole))
         return
     folder = work or Path("runs") / read.name
     card = run(whole, folder, resume, None if quiet else sys.stderr)
+    part()
+    if not speaks:
+        return
     if as_json:
         console.print_json(card)
     else:

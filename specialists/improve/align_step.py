@@ -21,6 +21,7 @@ from ...store.errors import UsageError
 from ..models import load_model_folder
 from ..tokenizing import ChatCodec
 from .align import Band, Method, Shift, Vectors, language_vectors, loss_layers, pair_loss, shared_band, shifts
+from .crew import crew
 from .data import Data, Row
 from .finetune import Row as Tokens
 from .finetune import collate
@@ -149,9 +150,9 @@ def train(
     def loss(_batch: Any, step: int) -> Tensor:
         name, rows = lessons.answers(step)
         shift.say(*([name] if shifts(settings.method) else []))
-        total = settings.generation * answer_loss(model, collate(rows, count, model.device))
+        total = settings.generation * answer_loss(model, collate(crew().share(rows), count, model.device))
         if layers:
-            shift.say()
+            shift.say()  # the pairs of a batch stand against each other: every process reads them all
             ours, theirs = lessons.translations(step)
             pairs = pair_loss(model, ours, theirs, layers, settings.scale, recentre=recentre)
             total = total + settings.contrast * pairs
@@ -182,7 +183,7 @@ def run(settings: Align, ctx: Context) -> Figures:
     vectors = language_vectors(model, sentences)
     loss = train(model, lessons, vectors, band, ctx)
     save_model(model, folder, ctx.out)
-    if shifts(settings.method):
+    if shifts(settings.method) and crew().main:
         write_shift(ctx.out, vectors, settings.dominant, band)
     languages = sorted(vectors)
     return {"loss": loss, "band": [band.first, band.last], "distances": distances, "languages": languages}
@@ -221,5 +222,6 @@ STEP = Kind(
     estimate=estimate,
     gives=lambda settings: "model",
     check=check,
+    trains=True,
     help="bring a weak language to where the dominant one lies (ShifCon)",
 )

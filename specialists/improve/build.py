@@ -10,14 +10,16 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, TextIO
 
 from ...store.errors import InterruptedByUser, PilothouseError, UsageError
 from ...store.version import code_version
 from .chain import Link, Mark, digest_of, run_chain
+from .crew import crew
 from .guard import register_tests
 from .recipe import TRUNK, Planned, Whole
 from .sizes import loaded, peak, reset_peak
@@ -86,12 +88,17 @@ def build(whole: Whole, folder: Path, resume: bool = False, stream: TextIO | Non
 
     Finished steps are never done again. An interrupted step goes on from its last checkpoint with
     ``resume``, and starts over without it. The specialist is registered after every step has finished.
+    Of several processes that were started together, the main one does so; the others join it in the steps
+    that train, and return an empty card.
 
     Raises:
         BuildError: a loss was not finite, the disk is full, or memory ran out; finished steps are kept.
         UsageError: another build runs in the folder, or there is no room for the run.
         InterruptedByUser: Ctrl-C.
     """
+    if not crew().main:
+        follow(whole, folder)
+        return {}
     folder.mkdir(parents=True, exist_ok=True)
     with alone(folder):
         yard = Yard(folder, whole, resume, stream)
@@ -101,6 +108,7 @@ def build(whole: Whole, folder: Path, resume: bool = False, stream: TextIO | Non
         links = [_link(step, whole) for step in whole.steps]
         with clearly(yard):
             marks = run_chain(links, yard)
+            crew().once(str)
             card = results(whole, marks, yard)
             _register(whole, yard, card)
         register_tests(whole.data, whole.recipe.name)
@@ -119,6 +127,27 @@ def alone(folder: Path) -> Iterator[None]:
                 f"another build runs in {folder}: wait for it, or give another --work"
             ) from error
         yield
+
+
+def follow(whole: Whole, folder: Path) -> None:
+    """Join the main process in each step that trains, until it says that there are no more.
+
+    Raises:
+        BuildError: the main process stopped, or the step failed here.
+    """
+    yard = Yard(folder, whole)
+    steps = {step.name: step for step in whole.steps}
+    try:
+        while name := crew().once(str):
+            with TemporaryDirectory() as out:
+                context = _context(steps[name], whole, yard, Path(out))
+                steps[name].kind.run(steps[name].settings, replace(context, say=_unheard, tick=_unheard))
+    except (OSError, RuntimeError, ValueError, FloatingPointError) as error:
+        raise BuildError(f"process {crew().rank} stopped: {error}") from error
+
+
+def _unheard(*words: object) -> None:
+    """The main process speaks for all."""
 
 
 def _room(yard: Yard) -> None:
@@ -197,10 +226,9 @@ def _run(step: Planned, whole: Whole, yard: Yard) -> Mapping[str, Any]:
         shutil.rmtree(path, ignore_errors=True)
     for path in (out, work):
         path.mkdir(parents=True, exist_ok=True)
-    data = {n: whole.data[n] for n in step.settings.sets()}
-    inputs = tuple(made_by(n, whole, yard) for n in step.inputs)
-    trunk = made_by(TRUNK, whole, yard)
-    context = Context(work, out, yard.seed, inputs, trunk, data, whole.family, yard.say, yard.tick)
+    if step.kind.trains:
+        crew().once(lambda: step.name)
+    context = _context(step, whole, yard, out)
     before = loaded()
     reset_peak()
     figures = dict(step.kind.run(step.settings, context))
@@ -212,6 +240,14 @@ def _run(step: Planned, whole: Whole, yard: Yard) -> Mapping[str, Any]:
     out.rename(yard.path(step.name))
     shutil.rmtree(work, ignore_errors=True)
     return figures
+
+
+def _context(step: Planned, whole: Whole, yard: Yard, out: Path) -> Context:
+    work = yard.path(f"{step.name}.run")
+    data = {n: whole.data[n] for n in step.settings.sets()}
+    inputs = tuple(made_by(n, whole, yard) for n in step.inputs)
+    trunk = made_by(TRUNK, whole, yard)
+    return Context(work, out, yard.seed, inputs, trunk, data, whole.family, yard.say, yard.tick)
 
 
 def made_by(name: str, whole: Whole, yard: Yard) -> Made:

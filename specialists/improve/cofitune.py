@@ -11,9 +11,11 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
+from .crew import crew
 from .finetune_full import Module
 
 SPLIT: dict[Module, tuple[Module, ...]] = {"ffn": ("up", "down"), "mha": ("qkv",)}
@@ -81,7 +83,7 @@ def kept(runner: Runner, folder: Path) -> Runner:
     def run(regions: Sequence[Region]) -> list[Scores]:
         missing = [r for r in regions if not (folder / f"{r.name}.json").exists()]
         for region, scores in zip(missing, runner(missing) if missing else [], strict=True):
-            keep(folder, region, scores)
+            crew().once(partial(keep, folder, region, scores))
         found = [json.loads((folder / f"{r.name}.json").read_text()) for r in regions]
         return [Scores(**one) for one in found]
 

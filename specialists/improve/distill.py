@@ -25,6 +25,7 @@ from ...router.taps import decoder_layers
 from ..adapters import AdapterBank
 from ..models import quiet
 from .answering import answer_all
+from .crew import crew
 from .finetune import (
     Batch,
     Codec,
@@ -153,7 +154,8 @@ def student_pass(student: PreTrainedModel, batch: Batch) -> tuple[Tensor, Tensor
 def prompt_loss(student: PreTrainedModel, hidden: Tensor, batch: Batch) -> Tensor:
     """Return the student's mean next-token loss on the prompts, in nats."""
     real = batch.mask[:, : batch.prompt.shape[1] - 1].bool()
-    return F.cross_entropy(head_logits(student, hidden[:, :-1][real]).float(), batch.prompt[:, 1:][real])
+    found = F.cross_entropy(head_logits(student, hidden[:, :-1][real]).float(), batch.prompt[:, 1:][real])
+    return crew().mean(found, real.sum())
 
 
 class Distiller:
@@ -175,7 +177,8 @@ class Distiller:
             own = prompt_loss(self.student, hidden, batch) if plan.prompt else torch.zeros(())
         hard = F.cross_entropy(logits.float(), targets_of(batch))
         soft = soft_loss(logits, wanted, plan.top, plan.temperature)
-        return plan.soft * soft + (1 - plan.soft) * hard + plan.prompt * own
+        answers = crew().mean(plan.soft * soft + (1 - plan.soft) * hard, batch.loss.sum())
+        return answers + plan.prompt * own
 
     def learning(self, rows: Sequence[Row], invocation: int) -> Learning:
         """Return what the loop runs, over these rows."""
@@ -212,10 +215,14 @@ def distill(
 
     """
     same_settings(work, {**asdict(plan), "lessons": len(lessons), "parameters": student.num_parameters()})
-    rows = kept_rows(work / "answers.json")
-    if rows is None:
-        rows = teach(bank, name, codec, lessons, plan.answers, say)
-        keep_rows(work / "answers.json", rows)
+    kept = work / "answers.json"
+
+    def answer() -> None:
+        if not kept.exists():
+            keep_rows(kept, teach(bank, name, codec, lessons, plan.answers, say))
+
+    crew().once(answer)
+    rows = kept_rows(kept)
     if not rows:
         raise ValueError(
             f"the teacher {name!r} ended none of its answers within {plan.answers} tokens: allow more"

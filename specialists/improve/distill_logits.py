@@ -12,6 +12,7 @@ from transformers import DynamicCache, PreTrainedModel
 
 from ..tokenizing import ChatCodec
 from .answering import batches
+from .crew import crew
 from .distill import student_pass
 from .divergence import Divergence, divergence
 from .finetune import Batch, Row, collate
@@ -40,14 +41,17 @@ class LogitLoss:
         if np.random.default_rng([self.seed, step, 9]).random() < self.on_policy:
             batch = self._own(batch, step)
         _, logits = student_pass(self.student, batch)
-        return divergence(logits, self.teacher.logits(batch), self.kind, self.beta, self.temperature)
+        wanted = self.teacher.logits(batch)
+        value = divergence(logits, wanted, self.kind, self.beta, self.temperature)
+        return crew().mean(value, batch.loss.sum())
 
     def _own(self, batch: Batch, step: int) -> Batch:
         """The batch's prompts with answers sampled from the student as it is now."""
         width = batch.prompt.shape[1]
         real = batch.mask[:, :width].sum(1).tolist()
         prompts = [tuple(row[width - n :].tolist()) for row, n in zip(batch.prompt, real, strict=True)]
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
+        # each of several processes draws its own samples
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step + (crew().rank << 40))
         was = self.student.training
         self.student.train(False)
         rows = sampled(self.student, prompts, self.codec, self.longest, generator)
@@ -80,14 +84,14 @@ def _sample(
     generator: torch.Generator,
 ) -> list[list[int]]:
     cache = DynamicCache(config=model.config)
-    tokens = torch.tensor([[*p, *codec.invocation] for p in prompts])
+    tokens = torch.tensor([[*p, *codec.invocation] for p in prompts], device=model.device)
     drawn: list[Tensor] = []
     ended = torch.zeros(len(prompts), dtype=torch.bool)
     for _ in range(longest):
         logits = model(input_ids=tokens, past_key_values=cache, use_cache=True, logits_to_keep=1).logits
-        tokens = torch.multinomial(logits[:, -1].float().softmax(-1), 1, generator=generator)
-        drawn.append(tokens[:, 0])
-        ended |= tokens[:, 0] == codec.end
+        drawn.append(torch.multinomial(logits[:, -1].float().softmax(-1).cpu(), 1, generator=generator)[:, 0])
+        tokens = drawn[-1][:, None].to(tokens.device)
+        ended |= drawn[-1] == codec.end
         if ended.all():
             break
     rows = torch.stack(drawn, 1).tolist()

@@ -16,6 +16,7 @@ from ...store.errors import UsageError
 from ..models import load_model_folder
 from ..tokenizing import ChatCodec
 from . import persyn, scoring
+from .crew import crew
 from .distill import shallow
 from .distill_logits import LogitLoss
 from .divergence import Divergence
@@ -153,11 +154,16 @@ class Class:
     def labels(self) -> tuple[Labels, Tensor]:
         """Let every teacher answer the labelled rows; return the labels and the answers' lengths [N, K]."""
         path, settings = self.context.work / "labels.json", self.settings
-        if not path.exists():
+
+        def answer() -> None:
+            if path.exists():
+                return
             columns = [self._label(teacher) for teacher in self.teachers]
             part = path.with_suffix(".part")
             part.write_text(json.dumps([torch.stack(c, 1).tolist() for c in zip(*columns, strict=True)]))
             part.replace(path)
+
+        crew().once(answer)
         quality, likelihood, lengths = (torch.tensor(x) for x in json.loads(path.read_text()))
         return Labels(quality, likelihood, settings.alpha, settings.normaliser), lengths
 
@@ -201,11 +207,14 @@ class Class:
     def rows(self, routes: Sequence[int], name: str) -> list[Row]:
         """Let every prompt be answered once, as routed; answers that did not end are left out."""
         path = self.context.work / f"answers-{name}.json"
-        found = kept_routed(path)
-        if found is None:
-            found = routed(self.teachers, self.prompts, routes, self.settings.longest, self.codec)
-            keep_routed(path, found)
-        kept = [row for row in found if row is not None]
+
+        def answer() -> None:
+            if not path.exists():
+                found = routed(self.teachers, self.prompts, routes, self.settings.longest, self.codec)
+                keep_routed(path, found)
+
+        crew().once(answer)
+        kept = [row for row in kept_routed(path) or () if row is not None]
         if not kept:
             raise ValueError(f"no answer of {name} ended within {self.settings.longest} tokens: allow more")
         return kept
@@ -283,9 +292,10 @@ def _taught(room: Class, rows: list[Row], name: str) -> tuple[PreTrainedModel, d
     )  # fmt: skip
     if settings.test_data is None:
         return student, {}
-    right = scoring.exact(student, room.codec, context.data[settings.test_data], settings.longest)
-    context.say(f"{name}: {scoring.mean(right):.1%} of the test set right")
-    return student, {"accuracy": scoring.mean(right)}
+    test = context.data[settings.test_data]
+    right = crew().once(lambda: scoring.mean(scoring.exact(student, room.codec, test, settings.longest)))
+    context.say(f"{name}: {right:.1%} of the test set right")
+    return student, {"accuracy": right}
 
 
 STEP: Kind[Distill] = Kind(
@@ -297,5 +307,6 @@ STEP: Kind[Distill] = Kind(
     takes=(2, 32),
     accepts=("model", "adapter"),
     check=check,
+    trains=True,
     help="teach a student by one teacher, or by the best of several for each prompt",
 )

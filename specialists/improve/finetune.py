@@ -23,6 +23,7 @@ from transformers import DynamicCache, PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from ..adapters import Adapter, AdapterBank, LowRank, linear_maps, save_adapter, shape_of
+from .crew import crew, placed
 from .loop import Learning, Tick, learn, same_settings, warm_then_falling
 from .pretrain import Sink
 
@@ -150,6 +151,10 @@ class Order:
         self.per_epoch = len(rows) // self.size
 
     def batch(self, step: int) -> list[int]:
+        """Return the row numbers of this process's share of batch ``step``: all of them where it is alone."""
+        return crew().share(self.whole(step))
+
+    def whole(self, step: int) -> list[int]:
         """Return the row numbers of batch ``step``."""
         epoch, place = divmod(step, self.per_epoch)
         if epoch != self.epoch:
@@ -280,6 +285,17 @@ def train_adapter(
         raise ValueError("no lessons: an adapter needs at least one example to learn from")
     rows = encode_rows(codec, lessons)
     same_settings(work, {**asdict(tuning), "lessons": len(rows)})
+    with placed(trunk):
+        loss, learner = _trained(trunk, codec, rows, tuning, work, say, tick)
+    if crew().main:
+        made = learner.adapter(TRAINED, codec.invocation)
+        save_adapter(made, tuning.alpha, base, target, learner.transposed)
+    return loss
+
+
+def _trained(
+    trunk: PreTrainedModel, codec: Codec, rows: list[Row], tuning: Tuning, work: Path, say: Sink, tick: Tick
+) -> tuple[float, Learner]:
     learner, was_training = Learner(trunk, tuning), trunk.training
     frozen = {n: p.requires_grad for n, p in trunk.named_parameters()}
     trunk.requires_grad_(False)
@@ -294,8 +310,7 @@ def train_adapter(
         trunk.train(was_training)
         for name, parameter in trunk.named_parameters():
             parameter.requires_grad_(frozen[name])
-    save_adapter(learner.adapter(TRAINED, codec.invocation), tuning.alpha, base, target, learner.transposed)
-    return loss
+    return loss, learner
 
 
 @contextmanager
@@ -321,6 +336,7 @@ def _learning(
         batch = collate([rows[i] for i in order.batch(step)], invocation, device)
         with torch.autocast(device.type, dtype=torch.bfloat16):
             logits = answer_logits(trunk, batch, bank, TRAINED)
-        return F.cross_entropy(logits.float(), targets_of(batch)), int(batch.mask.sum())
+        value = crew().mean(F.cross_entropy(logits.float(), targets_of(batch)), batch.loss.sum())
+        return value, int(batch.mask.sum())
 
     return Learning(learner.module, learner.optimizer(), tuning, loss_of)

@@ -15,11 +15,13 @@ from transformers import PreTrainedModel
 from ...router.taps import decoder_layers
 from ...store.errors import UsageError
 from ..adapters import linear_maps
+from .crew import crew, placed
 from .distill import prompt_loss, student_pass
 from .finetune import Batch, Order, Row, collate, plain_attention, targets_of
 from .loop import Change, Learning, Tick, learn, same_settings, warm_then_falling
 from .pretrain import Sink
 
+Trainer = Literal["own", "trl"]
 Module = Literal["mha", "ffn", "up", "down", "qkv", "all"]
 # last parts of the names of linear maps, by kind of trunk; gates, norms, embeddings and head stay frozen
 ATTENTION = ("self_attn", "attn", "attention")
@@ -32,6 +34,7 @@ DOWN = ("down_proj", "c_proj", "fc2", "dense_4h_to_h")
 class Sft:
     """Schedule of supervised fine-tuning. ``anchor`` pulls weights back to where they started (L2-SP, Li et
     al., 2018: ``anchor / 2`` times the squared distance); ``prompt`` weighs the loss on the prompts' tokens.
+    ``trainer`` runs the loop: ``own``, or trl's ``SFTTrainer``, which knows the loss on answers alone.
     """
 
     rows: int = 32
@@ -45,6 +48,7 @@ class Sft:
     anchor: float = 0.0
     prompt: float = 0.0
     bf16: bool = False
+    trainer: Trainer = "own"
 
     def rate_at(self, step: int) -> float:
         """Learning rate at ``step``."""
@@ -107,12 +111,34 @@ def tune(
 
     Raises:
         ValueError: there are no rows, or ``work`` holds a run with other settings.
+        UsageError: trl is to train what it cannot.
         FloatingPointError: the loss is not finite.
     """
+    if sft.trainer == "trl" and (loss is not None or change is not None or sft.anchor or sft.prompt):
+        raise UsageError(
+            'trainer = "trl" learns answers and nothing else: no other loss, mask, anchor or prompt'
+        )
     if not rows:
         raise ValueError("no rows: fine-tuning needs at least one example to learn from")
     names = [n for n, _ in model.named_parameters()] if chosen is None else list(chosen)
     same_settings(work, {**asdict(sft), "rows_of_data": len(rows), "chosen": names})
+    with placed(model):
+        return _tune(model, rows, invocation, sft, work, names, say, tick, change, loss, word)
+
+
+def _tune(
+    model: PreTrainedModel,
+    rows: Sequence[Row],
+    invocation: int,
+    sft: Sft,
+    work: Path,
+    names: Sequence[str],
+    say: Sink,
+    tick: Tick,
+    change: Change | None,
+    loss: Loss | None,
+    word: str,
+) -> float:
     trained = _only(model, names)
     optimizer = torch.optim.AdamW(
         list(trained.values()), lr=sft.rate, betas=(0.9, 0.95), weight_decay=sft.weight_decay, fused=True
@@ -131,7 +157,13 @@ def tune(
     holder = cast(nn.Module, _Trained(trained))
     with plain_attention(model):
         model.train()
-        found = learn(Learning(holder, optimizer, sft, loss_of, word, change), work, say, tick)
+        learning = Learning(holder, optimizer, sft, loss_of, word, change)
+        if sft.trainer == "trl":
+            from .finetune_trl import learn_by_trl
+
+            found = learn_by_trl(model, rows, invocation, order, learning, work, say, tick)
+        else:
+            found = learn(learning, work, say, tick)
         model.train(False)
     model.requires_grad_(True)
     return found
@@ -157,7 +189,7 @@ def _only(model: PreTrainedModel, names: Sequence[str]) -> dict[str, nn.Paramete
 def answer_loss(model: PreTrainedModel, batch: Batch, prompt: float = 0.0) -> Tensor:
     """Return the mean loss on the answers, plus ``prompt`` times that on the prompts, in nats."""
     hidden, logits = student_pass(model, batch)
-    found = F.cross_entropy(logits.float(), targets_of(batch))
+    found = crew().mean(F.cross_entropy(logits.float(), targets_of(batch)), batch.loss.sum())
     return found + prompt * prompt_loss(model, hidden, batch) if prompt else found
 
 

@@ -21,9 +21,10 @@ from ..models import load_model_folder, quiet
 from ..tokenizing import ChatCodec
 from . import cofitune, scoring
 from .cofitune import Region, Scores
+from .crew import crew
 from .data import Data
 from .finetune import Row, Tuning, encode_rows, train_adapter
-from .finetune_full import Module, Sft, interpolate, region, tune
+from .finetune_full import Module, Sft, Trainer, interpolate, region, tune
 from .finetune_mask import Control, Mode, SoftMask, controlled, importance
 from .loop import Tick
 from .pretrain import Sink
@@ -43,7 +44,8 @@ class Finetune(Settings):
     ``alora`` makes an adapter that wakes at the invocation; ``lora`` and ``dora`` (through peft) are merged
     into the weights; ``full`` trains everything; ``region`` the ``module`` of ``layers``; ``cofitune``
     searches for those. ``mask`` turns the soft mask on; its importance is measured on ``importance_rows``
-    rows of ``data`` (as published) or of the first versatility set.
+    rows of ``data`` (as published) or of the first versatility set. ``trainer`` is the loop of this package,
+    or trl's ``SFTTrainer`` on the same rows.
     """
 
     method: Method = "alora"
@@ -71,10 +73,11 @@ class Finetune(Settings):
     absolute: bool = True
     search_steps: Count | None = None
     longest: Count = scoring.LONGEST
+    trainer: Trainer = "own"
 
     def sft(self, seed: int, steps: int | None = None) -> Sft:
         """The schedule of training the model's own weights."""
-        names = ("rows", "rate", "warmup", "weight_decay", "clip", "every", "anchor")
+        names = ("rows", "rate", "warmup", "weight_decay", "clip", "every", "anchor", "trainer")
         return Sft(steps=steps or self.steps, seed=seed, **{n: getattr(self, n) for n in names})
 
 
@@ -110,6 +113,19 @@ def check(settings: Finetune, plan: Plan) -> None:
         )
     if settings.mask and settings.importance_from == "versatility" and not settings.versatility_data:
         raise UsageError('the mask needs versatility_data, or importance_from = "data"')
+    if settings.trainer == "trl":
+        _check_trl(settings)
+
+
+def _check_trl(settings: Finetune) -> None:
+    from .finetune_trl import need_trl
+
+    if settings.method == "alora" or settings.mask or settings.anchor:
+        raise UsageError(
+            'trainer = "trl" learns answers by whole sequences: method alora, mask and anchor need '
+            'trainer = "own"'
+        )
+    need_trl()
 
 
 def estimate(settings: Finetune, preview: Preview) -> Estimate:
@@ -146,7 +162,10 @@ class Bench:
         return cls(settings, context, load_model_folder(folder, torch.float32), codec, rows)
 
     def judge(self, bank: AdapterBank | None = None, name: str = "") -> dict[str, float]:
-        """Exact-answer accuracy on every judging set."""
+        """Exact-answer accuracy on every judging set, found by the main process."""
+        return crew().once(lambda: self._judged(bank, name))
+
+    def _judged(self, bank: AdapterBank | None, name: str) -> dict[str, float]:
         found = {}
         for key in (self.settings.test_data, *self.settings.versatility_data):
             if key:
@@ -227,7 +246,8 @@ def _adapter(bench: Bench) -> dict[str, float]:
         bench.model, bench.codec, lessons, tuning, context.work, context.out, context.say, tick=context.tick
     )
     bank = AdapterBank(bench.model)
-    bank.load("new", context.out)
+    if crew().main:
+        bank.load("new", context.out)
     found = bench.judge(bank, "new")
     bank.close()
     return found
@@ -311,14 +331,20 @@ def _trial(bench: Bench, where: Region, start: Mapping[str, torch.Tensor]) -> Sc
     with torch.no_grad():
         for name, parameter in bench.model.named_parameters():
             parameter.copy_(start[name])
-    cofitune.keep(context.work / "trials", where, scores)
-    shutil.rmtree(folder)
+
+    def keep() -> None:
+        cofitune.keep(context.work / "trials", where, scores)
+        shutil.rmtree(folder)
+
+    crew().once(keep)
     context.say(f"trial {where.name}: Uni {scores.uni:.3f}, speciality {scores.speciality:.3f}")
     return scores
 
 
 def save_model(model: PreTrainedModel, like: Path, out: Path) -> None:
-    """Write a model folder in the dtype of ``like``, with its tokenizer files."""
+    """Write a model folder in the dtype of ``like``, with its tokenizer files; only the main process does."""
+    if not crew().main:
+        return
     config = json.loads((like / "config.json").read_text())
     name = str(config.get("dtype") or config.get("torch_dtype") or "float32")
     dtype = {"bfloat16": torch.bfloat16, "float16": torch.float16}.get(name, torch.float32)
@@ -337,5 +363,6 @@ STEP: Kind[Finetune] = Kind(
     estimate=estimate,
     gives=gives,
     check=check,
+    trains=True,
     help="teach a model or an adapter a new skill and report what it forgot",
 )

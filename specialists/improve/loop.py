@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from ...router.denormals import as_zero
+from .crew import Crew, crew
 from .pretrain import Sink, checkpoint, restore
 
 Tick = Callable[[int, int], None]
@@ -56,7 +57,8 @@ class Change(Protocol):
 
 @dataclass(frozen=True)
 class Learning:
-    """What learns and how: ``loss_of(step)`` returns the loss and the number of tokens read for it.
+    """What learns and how: ``loss_of(step)`` returns the loss and the number of tokens read for it, both of
+    this process's share (``crew``).
 
     A group's ``ratio`` in the optimizer multiplies its rate. ``word`` opens progress lines.
     """
@@ -68,13 +70,13 @@ class Learning:
     word: str = ""
     change: Change | None = None
 
-    def descend(self, loss: Tensor, step: int) -> float:
-        """Take one optimizer step down ``loss`` and return its value.
+    def descend(self, loss: Tensor, step: int, team: Crew) -> float:
+        """Take one optimizer step down ``loss`` and return its value, over all processes.
 
         Raises:
             FloatingPointError: the loss is not finite.
         """
-        value = loss.item()
+        value = team.average(loss.item())
         if not math.isfinite(value):
             raise FloatingPointError(
                 f"loss is {value} at step {step}: lower the rate, then run again to resume"
@@ -96,23 +98,27 @@ class Learning:
 def learn(learning: Learning, work: Path, say: Sink, tick: Tick = lambda done, total: None) -> float:
     """Run to the end of the schedule, resuming from ``work``; return the last smoothed loss (nats).
 
+    Several processes that were started together take their shares of each batch; the main one writes.
+
     Raises:
         FloatingPointError: the loss is not finite; the last checkpoint is kept.
     """
-    pace, first = learning.pace, resumed(learning, work, say)
+    pace, first, team = learning.pace, resumed(learning, work, say), crew()
     running, tokens, started = math.nan, 0, time.monotonic()
+    loss_of = team.join(learning.module, learning.loss_of)
     for step in range(first, pace.steps):
-        loss, read = learning.loss_of(step)
-        value = learning.descend(loss, step)
+        loss, read = loss_of(step)
+        value = learning.descend(loss, step, team)
         running = value if math.isnan(running) else 0.95 * running + 0.05 * value
-        tokens += read
+        tokens += read * team.size
         tick(step + 1, pace.steps)
-        if (step + 1) % pace.every == 0 or step + 1 == pace.steps:
+        if team.main and ((step + 1) % pace.every == 0 or step + 1 == pace.steps):
             checkpoint(cast(PreTrainedModel, learning.module), [learning.optimizer], step + 1, work)
             seconds = time.monotonic() - started
             left = (pace.steps - step - 1) * seconds / (step + 1 - first)
             rate = f"{tokens / seconds:.0f} tokens/s, {left:.0f} s left"
             say(f"{learning.word}step {step + 1}/{pace.steps} loss {running:.4f} {rate}")
+    team.leave()
     return running
 
 
@@ -120,10 +126,19 @@ def resumed(learning: Learning, work: Path, say: Sink) -> int:
     """Load the checkpoint in ``work`` and return its step, 0 where there is none.
 
     A kill between the two files of a checkpoint leaves it torn: the run starts over, which ends in the same
-    weights.
+    weights. The main process looks first; the others then load what it found whole.
     """
+    first = crew().once(lambda: _resumed(learning, work, say))
+    return first if crew().main else _restored(learning, work)
+
+
+def _restored(learning: Learning, work: Path) -> int:
+    return restore(cast(PreTrainedModel, learning.module), [learning.optimizer], work)
+
+
+def _resumed(learning: Learning, work: Path, say: Sink) -> int:
     try:
-        return restore(cast(PreTrainedModel, learning.module), [learning.optimizer], work)
+        return _restored(learning, work)
     except ValueError as torn:
         say(f"{torn}; starting over")
         for name in ("step.json", "weights.safetensors", "optimizer.safetensors"):
@@ -137,6 +152,10 @@ def same_settings(work: Path, settings: dict[str, Any]) -> None:
     Raises:
         ValueError: they differ.
     """
+    crew().once(lambda: _same_settings(work, settings))
+
+
+def _same_settings(work: Path, settings: dict[str, Any]) -> None:
     path, text = work / "settings.json", json.dumps(settings, indent=2, sort_keys=True)
     if path.exists() and path.read_text() != text:
         raise ValueError(

@@ -141,6 +141,8 @@ class Kind(Generic[S]):
     ``gives`` says what form comes out under these settings; ``takes`` how many inputs it wants (least, most)
     and ``accepts`` of which forms. ``check`` raises ``UsageError`` with the reason for a combination that
     cannot work. Raise ``version`` when the same settings would give other bytes: finished steps are redone.
+    ``trains``: several processes started together all run it, and meet in ``loop.learn`` (see ``crew``); a
+    step that does not train is run by the main one alone.
     """
 
     name: str
@@ -153,6 +155,7 @@ class Kind(Generic[S]):
     check: Callable[[S, Plan], None] = _accept
     version: int = 1
     help: str = ""
+    trains: bool = False
 
 
 # name in a recipe -> module beside this one, which has the Kind as `STEP`; imported when a recipe names it
