@@ -39,6 +39,7 @@ class Align(Settings):
     sentences a language make its vector. Loss: `generation` x answers + `contrast` x pairs, at `scale`.
     """
 
+    also = ("pairs",)
     data: str
     pairs: str
     method: Method = "shifcon"

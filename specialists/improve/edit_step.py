@@ -36,6 +36,7 @@ class EditSettings(Settings):
     rewritten, up to `anchors` rows.
     """
 
+    also = ("paraphrases", "others")
     what: Literal["bias", "facts"]
     data: str
     paraphrases: str | None = None

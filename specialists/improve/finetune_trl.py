@@ -8,6 +8,7 @@ that are left.
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -37,7 +38,7 @@ def need_trl() -> None:
 
 
 @dataclass(eq=False)
-class Watch(TrainerCallback):  # type: ignore[misc]
+class Watch(TrainerCallback):
     """Follows a run: progress lines, checkpoints, and a stop where the loss is not finite."""
 
     learning: Learning
@@ -127,33 +128,13 @@ def _trainer(
     model: PreTrainedModel, numbers: Sequence[int], size: int, collator: Callable[..., Any], watch: Watch
 ) -> Any:
     from datasets import Dataset
-    from trl import SFTConfig, SFTTrainer
+    from trl import SFTTrainer
 
     pace, optimizer = watch.learning.pace, watch.learning.optimizer
-    config = SFTConfig(
-        output_dir=str(watch.work / "trl"),
-        per_device_train_batch_size=size // crew().size,
-        max_steps=pace.steps - watch.first,
-        max_grad_norm=pace.clip,
-        train_sampling_strategy="sequential",
-        dataset_kwargs={"skip_prepare_dataset": True},
-        max_length=None,
-        remove_unused_columns=False,
-        gradient_checkpointing=False,
-        bf16=False,
-        use_cpu=model.device.type == "cpu",
-        dataloader_pin_memory=model.device.type != "cpu",
-        save_strategy="no",
-        logging_steps=1,
-        logging_nan_inf_filter=False,
-        report_to=[],
-        disable_tqdm=True,
-        seed=int(getattr(pace, "seed", 0)),
-    )
     schedule = LambdaLR(optimizer, lambda step: _share(pace, watch.first + step))
     trainer: Any = SFTTrainer(
         model=model,
-        args=config,
+        args=_config(watch, size // crew().size, model.device.type == "cpu"),
         train_dataset=Dataset.from_dict({"row": list(numbers)}),
         data_collator=collator,
         processing_class=_no_tokenizer(),
@@ -163,6 +144,36 @@ def _trainer(
     trainer.processing_class = None
     trainer.remove_callback(_printer())
     return trainer
+
+
+def _config(watch: Watch, rows: int, cpu: bool) -> Any:
+    from trl import SFTConfig
+
+    pace = watch.learning.pace
+    with warnings.catch_warnings():
+        # trl's own default for gradient_checkpointing is on, under a name that transformers is leaving
+        warnings.simplefilter("ignore", FutureWarning)
+        return SFTConfig(
+            output_dir=str(watch.work / "trl"),
+            per_device_train_batch_size=rows,
+            max_steps=pace.steps - watch.first,
+            max_grad_norm=pace.clip,
+            train_sampling_strategy="sequential",
+            dataset_kwargs={"skip_prepare_dataset": True},
+            max_length=None,
+            remove_unused_columns=False,
+            gradient_checkpointing=False,
+            bf16=False,
+            use_cpu=cpu,
+            dataloader_pin_memory=not cpu,
+            ddp_find_unused_parameters=False,
+            save_strategy="no",
+            logging_steps=1,
+            logging_nan_inf_filter=False,
+            report_to=[],
+            disable_tqdm=True,
+            seed=int(getattr(pace, "seed", 0)),
+        )
 
 
 def _share(pace: Any, step: int) -> float:
@@ -182,9 +193,11 @@ def _no_tokenizer() -> PreTrainedTokenizerFast:
     from tokenizers import Tokenizer
     from tokenizers.models import WordLevel
 
-    return PreTrainedTokenizerFast(
+    made: Any = PreTrainedTokenizerFast
+    empty: PreTrainedTokenizerFast = made(
         tokenizer_object=Tokenizer(WordLevel({"-": 0}, unk_token="-")), pad_token="-", eos_token="-"
     )
+    return empty
 
 
 @contextmanager

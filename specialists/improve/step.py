@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
 
 from ...store.errors import UsageError
 from ..card import Strict
@@ -30,15 +30,17 @@ Figures = Mapping[str, Any]
 class Settings(Strict):
     """Base of a step's settings: frozen, and unknown keys are errors.
 
-    Fields called ``data``, or ending in ``_data``, name the recipe's data sets that the step reads: the step
-    gets those and no others, and is done again when their rows change.
+    Fields called ``data``, or ending in ``_data``, and those in ``also`` name the recipe's data sets that the
+    step reads: the step gets those and no others, and is done again when their rows change.
     """
+
+    also: ClassVar[tuple[str, ...]] = ()
 
     def sets(self) -> tuple[str, ...]:
         """The names of the data sets that these settings ask for."""
         found: list[str] = []
         for key, value in self:
-            if value and (key == "data" or key.endswith("_data")):
+            if value and (key == "data" or key.endswith("_data") or key in self.also):
                 found += [value] if isinstance(value, str) else list(value)
         return tuple(dict.fromkeys(found))
 

@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -139,4 +140,16 @@ def test_several_processes_without_accelerate_are_refused(monkeypatch: pytest.Mo
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setitem(sys.modules, "accelerate", None)
     with pytest.raises(UsageError, match=r"2 processes train together, which needs accelerate: pip install"):
+        crew()
+
+
+@pytest.mark.usefixtures("_forgotten")
+def test_a_launch_that_shards_the_model_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    import accelerate
+    from accelerate.utils import DistributedType
+
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    sharding = SimpleNamespace(distributed_type=DistributedType.FSDP)
+    monkeypatch.setattr(accelerate, "Accelerator", lambda **settings: sharding)
+    with pytest.raises(UsageError, match="accelerate is set to FSDP: the factory trains in one process or"):
         crew()

@@ -143,3 +143,35 @@ def test_the_recipe_in_the_documentation_is_one(tmp_path: Path) -> None:
     for table in recipe.steps:
         kind = step_of(table["step"])
         kind.settings.model_validate({k: v for k, v in table.items() if k not in ENGINE_KEYS})
+
+
+PAIRED = """
+[data.spoken]
+file = "spoken.jsonl"
+licence = "CC0-1.0"
+
+[data.same]
+file = "same.jsonl"
+licence = "CC0-1.0"
+
+[[steps]]
+step = "align"
+data = "spoken"
+pairs = "same"
+
+[[steps]]
+step = "edit"
+what = "facts"
+data = "spoken"
+others = "same"
+"""
+
+
+def test_a_step_reads_every_data_set_that_it_names(beside: Path) -> None:
+    (beside / "spoken.jsonl").write_text('{"prompt": "uno", "answer": "one", "language": "es"}\n')
+    (beside / "same.jsonl").write_text('{"prompt": "x", "language": "es", "text": "dos", "pivot": "two"}\n')
+    text = HEAD + 'trunk = "trunk"\n' + PAIRED
+    steps = planned(text, beside).steps
+    assert [s.settings.sets() for s in steps] == [("spoken", "same")] * 2
+    with pytest.raises(UsageError, match=r"reads data 'none': there is no \[data.none\]"):
+        planned(text.replace('pairs = "same"', 'pairs = "none"'), beside)
