@@ -119,7 +119,7 @@ int ph_model_matrix(ph_model* model, int32_t layer, int32_t map, const ph_matrix
   return locked(model, [&] {
     Matrix* to = model->matrix(layer, map);
     require(to != nullptr, "there is no map " + std::to_string(map) + " in layer " + std::to_string(layer));
-    *to = pack(*source);
+    *to = pack(*source, &model->memory);
     if (to == &model->head) model->tied = false;
     model->scratch.reset();
     return PH_OK;

@@ -117,25 +117,35 @@ const Input& Forward::prepared(Rows& rows, const Matrix* const* readers, int cou
 
 // -- products -------------------------------------------------------------------------------------------------------
 
-// The adapters' first products of a site, for all rows that have one; cut over threads by blocks of 16 ranks.
-void Forward::adapters_in(int layer, Site site, const Input& input, int t) {
-  if (spans_.empty()) return;
-  int units = 0;
-  for (const Span& span : spans_) {
-    const LowRank& low = span.adapter->sites[size_t(layer) * SITES + site];
-    QuantRows quant;
-    if (!low.a.dense()) quant = input.quant[group_slot(low.a.group)].from(span.begin);
-    for (int block = 0; block < low.a.blocks; block++)
-      if (units++ % threads_ == t)
-        kernels_.multiply(low.a, block, block + 1, input.x + size_t(span.begin) * input.stride, input.stride, &quant,
-                          span.end - span.begin, scratch_.low[span.begin], scratch_.low.stride, false);
-  }
-  model_.context->pool.barrier();
-}
-
 // Ask for the beginning of what is read next; its rest the processor asks for by itself.
 static void near(const Matrix& m, int block) {
   for (size_t at = 0; block < m.blocks && at < 2048; at += 64) __builtin_prefetch(m.block(block) + at);
+}
+
+// The adapters' first products of a site, for all rows that have one. Their blocks of 16 ranks lie in one row, of which
+// every thread takes an equal part.
+void Forward::adapters_in(int layer, Site site, const Input& input, int t) {
+  if (spans_.empty()) return;
+  const auto low_of = [&](size_t span) -> const Matrix& {
+    return spans_[span].adapter->sites[size_t(layer) * SITES + site].a;
+  };
+  int all = 0, start = 0;
+  for (size_t i = 0; i < spans_.size(); i++) all += low_of(i).blocks;
+  const Part mine = share(all, t);
+  for (size_t i = 0; i < spans_.size(); i++) {
+    const Span& span = spans_[i];
+    const Matrix& a = low_of(i);
+    const int begin = mine.begin > start ? mine.begin - start : 0;
+    const int end = mine.end - start < a.blocks ? mine.end - start : a.blocks;
+    start += a.blocks;
+    if (begin >= end) continue;
+    if (i + 1 < spans_.size()) near(low_of(i + 1), 0);
+    QuantRows quant;
+    if (!a.dense()) quant = input.quant[group_slot(a.group)].from(span.begin);
+    kernels_.multiply(a, begin, end, input.x + size_t(span.begin) * input.stride, input.stride, &quant,
+                      span.end - span.begin, scratch_.low[span.begin], scratch_.low.stride, false);
+  }
+  model_.context->pool.barrier();
 }
 
 void Forward::product(int layer, int map, const Input& input, Part blocks, Rows& to, bool add) {

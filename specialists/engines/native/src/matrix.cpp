@@ -135,7 +135,7 @@ static void pack_dense(Matrix& m, const T* data) {
   }
 }
 
-Matrix pack(const ph_matrix& source) {
+Matrix pack(const ph_matrix& source, Arena* arena) {
   check(source);
   Matrix m;
   m.kind = source.kind, m.rows = source.rows, m.columns = source.columns;
@@ -146,16 +146,16 @@ Matrix pack(const ph_matrix& source) {
     m.group = source.group;
     m.groups = (m.columns + m.group - 1) / m.group;
     m.block_bytes = size_t(m.groups) * (m.group / CHUNK) * chunk_bytes(m.kind);
-    m.scale_memory = Array<uint16_t>(size_t(m.blocks) * m.groups * BLOCK);
+    m.scale_memory = Array<uint16_t>(size_t(m.blocks) * m.groups * BLOCK, arena);
     m.scales = m.scale_memory.data();
   }
-  m.code_memory = Array<uint8_t>(m.block_bytes * m.blocks);
+  m.code_memory = Array<uint8_t>(m.block_bytes * m.blocks, arena);
   m.codes = m.code_memory.data();
   if (m.kind == PH_F32) {
     pack_dense(m, static_cast<const uint32_t*>(source.data));
   } else if (m.kind == PH_BYTE) {
     pack_dense(m, static_cast<const uint8_t*>(source.data));
-    m.row_scale_memory.assign(size_t(m.blocks) * BLOCK, 0.0f);
+    m.row_scale_memory = Array<float>(size_t(m.blocks) * BLOCK, arena);
     std::memcpy(m.row_scale_memory.data(), source.scales, sizeof(float) * size_t(m.rows));
     m.row_scales = m.row_scale_memory.data();
   } else if (m.dense()) {

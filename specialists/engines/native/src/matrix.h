@@ -13,7 +13,8 @@ constexpr int WIDEST = 256;  // the largest group; rows of activations are padde
 struct Matrix : Weights {
   Array<uint8_t> code_memory;
   Array<uint16_t> scale_memory;
-  std::vector<float> bias_memory, row_scale_memory;
+  Array<float> row_scale_memory;
+  std::vector<float> bias_memory;
 
   bool dense() const { return is_dense(kind); }
   size_t bytes() const { return code_memory.bytes() + scale_memory.bytes(); }
@@ -21,8 +22,9 @@ struct Matrix : Weights {
   void unpack_row(int row, float* out) const;
 };
 
+// Packed into `arena`, which must last as long, or into memory of its own.
 // Throws std::invalid_argument when the description makes no sense.
-Matrix pack(const ph_matrix& source);
+Matrix pack(const ph_matrix& source, Arena* arena);
 
 float half_to_float(uint16_t bits);
 uint16_t float_to_half(float value);

@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <new>
 #include <utility>
+#include <vector>
 #if defined(__linux__)
 #include <sys/mman.h>
 #endif
@@ -31,39 +32,90 @@ inline void* map_pages(size_t bytes) {
 }
 #endif
 
-// A zeroed, owned array aligned to a cache line.
-template <class T>
-class Array {
+// Zeroed, owned bytes from a multiple of CACHE_LINE on.
+class Memory {
  public:
-  Array() = default;
-  explicit Array(size_t count) : size_(count) {
-    const size_t bytes = round_up(count * sizeof(T) + CACHE_LINE, CACHE_LINE);
+  Memory() = default;
+  explicit Memory(size_t wanted) {
+    const size_t bytes = round_up(wanted + CACHE_LINE, CACHE_LINE);
 #if defined(__linux__)
     if (bytes >= HUGE_PAGE) {
       mapped_ = round_up(bytes, PAGE);
-      data_ = static_cast<T*>(map_pages(mapped_));
+      data_ = map_pages(mapped_);
       if (data_ == nullptr) throw std::bad_alloc();
       return;
     }
 #endif
-    data_ = static_cast<T*>(std::aligned_alloc(CACHE_LINE, bytes));
+    data_ = std::aligned_alloc(CACHE_LINE, bytes);
     if (data_ == nullptr) throw std::bad_alloc();
-    __builtin_memset(static_cast<void*>(data_), 0, bytes);
+    __builtin_memset(data_, 0, bytes);
   }
-  ~Array() {
+  ~Memory() {
 #if defined(__linux__)
     if (mapped_ > 0) {
-      munmap(static_cast<void*>(data_), mapped_);
+      munmap(data_, mapped_);
       return;
     }
 #endif
     std::free(data_);
   }
+  Memory(Memory&& other) noexcept { *this = std::move(other); }
+  Memory& operator=(Memory&& other) noexcept {
+    std::swap(data_, other.data_);
+    std::swap(mapped_, other.mapped_);
+    return *this;
+  }
+  void* data() const { return data_; }
+
+ private:
+  void* data_ = nullptr;
+  size_t mapped_ = 0;  // bytes of pages of its own; 0 for memory of the heap
+};
+
+// Memory for many arrays that end together, one after another in huge pages: the small matrices of a model or of an
+// adapter, which are read in this order.
+class Arena {
+ public:
+  // Zeroed, from a multiple of CACHE_LINE on; it lasts as long as the arena.
+  void* take(size_t bytes) {
+    bytes = round_up(bytes + CACHE_LINE, CACHE_LINE);
+    if (bytes > CHUNK / 2) return chunks_.emplace_back(bytes).data();
+    if (bytes > left_) {
+      // Ever larger ones, for the last huge page of each is half empty; a small adapter shall not ask for much.
+      left_ = CHUNK << (chunks_.size() < 3 ? chunks_.size() : 3);
+      next_ = static_cast<uint8_t*>(chunks_.emplace_back(left_).data());
+    }
+    left_ -= bytes, next_ += bytes;
+    return next_ - bytes;
+  }
+
+ private:
+  // Pages that are not written take nothing. Where they would, or where the sanitizer is to see the end of every
+  // array, each has its own.
+#if defined(__linux__) && !defined(__SANITIZE_ADDRESS__)
+  static constexpr size_t CHUNK = 8 * HUGE_PAGE;
+#else
+  static constexpr size_t CHUNK = 0;
+#endif
+  std::vector<Memory> chunks_;
+  uint8_t* next_ = nullptr;
+  size_t left_ = 0;
+};
+
+// A zeroed array aligned to a cache line, owned or of an arena.
+template <class T>
+class Array {
+ public:
+  Array() = default;
+  explicit Array(size_t count, Arena* arena = nullptr) : size_(count) {
+    if (arena == nullptr) own_ = Memory(count * sizeof(T));
+    data_ = static_cast<T*>(arena == nullptr ? own_.data() : arena->take(count * sizeof(T)));
+  }
   Array(Array&& other) noexcept { *this = std::move(other); }
   Array& operator=(Array&& other) noexcept {
+    std::swap(own_, other.own_);
     std::swap(data_, other.data_);
     std::swap(size_, other.size_);
-    std::swap(mapped_, other.mapped_);
     return *this;
   }
   T* data() { return data_; }
@@ -74,8 +126,9 @@ class Array {
   const T& operator[](size_t i) const { return data_[i]; }
 
  private:
+  Memory own_;
   T* data_ = nullptr;
-  size_t size_ = 0, mapped_ = 0;  // numbers; bytes of pages of its own, 0 for memory of the heap
+  size_t size_ = 0;
 };
 
 }  // namespace ph

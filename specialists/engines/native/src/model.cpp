@@ -107,8 +107,8 @@ static void round_to_bytes(const float* data, int rows, int columns, int group, 
 }
 
 // `group` is that of PH_INT8; the other kinds have none.
-static Matrix pack_floats(const float* data, int rows, int columns, int kind, int group = 0,
-                          const float* bias = nullptr) {
+static Matrix pack_floats(const float* data, int rows, int columns, int kind, int group, const float* bias,
+                          Arena* arena) {
   const size_t count = size_t(rows) * size_t(columns);
   std::vector<uint16_t> halves;
   std::vector<int8_t> codes;
@@ -124,7 +124,7 @@ static Matrix pack_floats(const float* data, int rows, int columns, int kind, in
     for (size_t i = 0; i < count; i++) halves[i] = kind == PH_BF16 ? float_to_bf16(data[i]) : float_to_half(data[i]);
     source.data = halves.data();
   }
-  return pack(source);
+  return pack(source, arena);
 }
 
 // The group of columns in which activations meet the trunk's weights at this site as int8; 0 if they do not.
@@ -149,14 +149,15 @@ static void pack_site(const ph_model& model, Adapter& adapter, int layer, int si
     together.insert(together.end(), one.a.begin(), one.a.end());
     together.resize((size_t(at) + padded) * size_t(inputs), 0.0f);
     LowRank::Out& out = to.maps[map];
-    out.b = pack_floats(one.b.data(), one.outputs, one.rank, adapter.kind);
+    out.b = pack_floats(one.b.data(), one.outputs, one.rank, adapter.kind, 0, nullptr, &adapter.memory);
     out.at = at;
     at += int(padded);
   }
   if (at == 0) return;
   // Beside codes the first product takes the int8 activations that are there already.
   const int group = adapter.kind == PH_BYTE ? group_at(model, layer, site) : 0;
-  to.a = pack_floats(together.data(), at, inputs, group > 0 ? int(PH_INT8) : adapter.kind, group);
+  to.a = pack_floats(together.data(), at, inputs, group > 0 ? int(PH_INT8) : adapter.kind, group, nullptr,
+                     &adapter.memory);
 }
 
 void ph::pack_adapter(const ph_model& model, Adapter& adapter) {
@@ -181,7 +182,7 @@ void ph::pack_heads(const ph_model& model, Plan& plan, const ph_head* heads, int
     }
     if (here.places.empty()) continue;
     here.layer = layer;
-    here.weights = pack_floats(weights.data(), int(biases.size()), int(width), PH_F32, 0, biases.data());
+    here.weights = pack_floats(weights.data(), int(biases.size()), int(width), PH_F32, 0, biases.data(), nullptr);
     plan.heads.push_back(std::move(here));
   }
 }

@@ -60,6 +60,7 @@ struct LowRank {
 
 struct Adapter {
   int kind = PH_F32;
+  Arena memory;                // of `sites`
   std::vector<LowRank> sites;  // [layers * SITES]
   // What was given so far; packed into `sites` when it is complete for a site.
   struct Given {
@@ -118,6 +119,7 @@ struct ph_model {
   ph_context* const context;
   const ph_shape shape;
   const int head_padded;              // head size, padded to 16
+  ph::Arena memory;                   // of all weights
   std::vector<ph::Layer> layers;
   ph::Matrix embedding, head;
   bool tied = true;                   // no head was given: the embedding is read as one

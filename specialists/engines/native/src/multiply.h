@@ -52,8 +52,13 @@ void dense_tile(const Weights& a, int block, const float* x, size_t x_stride, in
 
 // -- quantized ------------------------------------------------------------------------------------------------------
 
+// Sums that one dot is kept in: with few dots, one sum each would wait for its own last addition. Of integers the order
+// of additions does not matter.
+constexpr int chains(int dots) { return dots <= 2 ? 4 : dots <= 4 ? 2 : 1; }
+
 template <int BITS, int PARTS, int ROWS, int UNITS>
 void quantized_tile(const Weights& a, int block, const QuantRows& x, int row, const Target& to) {
+  constexpr int CHAINS = chains(UNITS * ROWS * PARTS * PIECES);
   Floats sums[UNITS][ROWS][PIECES] = {};
   const uint8_t* weights = a.block(block);
   const size_t ahead = ROWS <= 2 ? PREFETCH : UNITS * a.block_bytes;
@@ -62,10 +67,10 @@ void quantized_tile(const Weights& a, int block, const QuantRows& x, int row, co
   const int32_t* code_sums = x.sums + size_t(row) * PARTS * x.groups;
   const float* x_scales = x.scales + size_t(row) * x.groups;
   for (int g = 0; g < a.groups; g++) {
-    Ints dots[UNITS][ROWS * PARTS][PIECES];
+    Ints dots[CHAINS][UNITS][ROWS * PARTS][PIECES] = {};
     for (int u = 0; u < UNITS; u++)
       for (int r = 0; r < ROWS * PARTS; r++)
-        for (int h = 0; h < PIECES; h++) dots[u][r][h] = splat(-met_with<BITS>() * code_sums[r * x.groups + g]);
+        for (int h = 0; h < PIECES; h++) dots[0][u][r][h] = splat(-met_with<BITS>() * code_sums[r * x.groups + g]);
     for (int c = 0; c < a.group; c += CHUNK) {
 #pragma GCC unroll 8
       for (int j = 0; j < CHUNK / 4; j++)
@@ -78,17 +83,22 @@ void quantized_tile(const Weights& a, int block, const QuantRows& x, int row, co
             const Words cell = load_cell<BITS>(chunk, j, h);
 #pragma GCC unroll 16
             for (int r = 0; r < ROWS * PARTS; r++)
-              dots[u][r][h] = dot_cell<BITS>(dots[u][r][h], cell, load<int32_t>(codes + size_t(r) * x.padded + j * 4));
+              dots[j % CHAINS][u][r][h] =
+                  dot_cell<BITS>(dots[j % CHAINS][u][r][h], cell, load<int32_t>(codes + size_t(r) * x.padded + j * 4));
           }
       weights += chunk_bytes(BITS), codes += CHUNK;
     }
+    for (int chain = 1; chain < CHAINS; chain++)
+      for (int u = 0; u < UNITS; u++)
+        for (int r = 0; r < ROWS * PARTS; r++)
+          for (int h = 0; h < PIECES; h++) dots[0][u][r][h] += dots[chain][u][r][h];
     for (int u = 0; u < UNITS; u++)
       for (int h = 0; h < PIECES; h++) {
         const uint16_t* at = scales + (size_t(u) * a.groups + g) * BLOCK + h * WIDTH;
         const Floats scale = load_weights<PH_F16>(reinterpret_cast<const uint8_t*>(at));
         for (int r = 0; r < ROWS; r++) {
-          Floats dot = to_floats(dots[u][r * PARTS][h]);
-          if (PARTS == 2) dot += to_floats(dots[u][r * PARTS + PARTS - 1][h]) * (1.0f / 254);
+          Floats dot = to_floats(dots[0][u][r * PARTS][h]);
+          if (PARTS == 2) dot += to_floats(dots[0][u][r * PARTS + PARTS - 1][h]) * (1.0f / 254);
           sums[u][r][h] += dot * (scale * splat(x_scales[r * x.groups + g]));
         }
       }
