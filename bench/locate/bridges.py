@@ -65,9 +65,9 @@ def section(folder: Path, data: Path | None, count: int, seed: int) -> Section |
         f"Two-hop questions of the calibration split ({len(asked)} whose entity stands in the prompt as "
         "whole tokens, less those whose bridge and answer begin alike). In one pass: the answer is asked for "
         "at once, which the trunk never learnt. Bridge written: after what the trunk itself writes up to its "
-        f"answer, as it learnt; {len(once) - len(long)} more at which it stops before an answer are left out. "
-        "Right: the answer's first token. Below it, the share of all questions that fail at each stage; of "
-        "the failing ones, those that patching confirms where every site has a donor, and those restored at "
+        f"answer, as it learnt; {len(once) - len(long)} more, at which it stops before an answer, are left "
+        "out. Right: the answer's first token. Below it, the share of all questions that fail at each stage; "
+        "of the failing ones, those that patching confirms where every site has a donor, and those restored at "
         "each site where it has one. Read: right answers whose bridge is read as resolved, and as carried; "
         "where few are, the stages named are not to be trusted. No target: nobody knows where these fail.",
         ("measured", *table),

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from ...router.locate.anatomy import Anatomy
+from ...router.locate.case import Case
 from ...router.locate.flow import flow_of
 from ...router.locate.hops import HOPS, NONE, Rivals
 from ...router.locate.repair import LATE, Repairs, Traced, repair, traced
@@ -34,10 +35,11 @@ class Failure(NamedTuple):
 
 
 def failures(
-    anatomy: Anatomy, facts: Facts, seed: int, broken: int = BROKEN
+    anatomy: Anatomy, prompts: Sequence[tuple[Case, str]], seed: int, broken: int = BROKEN
 ) -> tuple[list[Traced], list[Failure]]:
-    """Return the prompts that nothing was done to, and those that were broken and fail."""
-    prompts = facts.prompts()
+    """Return the prompts that nothing was done to, and those that were broken and fail: by a fact that was
+    never taught, as `prompts` say, and up to `broken` others by each of `BREAKS`.
+    """
     rivals = Rivals.of([case for case, _ in prompts], VOCABULARY)
     whole = traced(anatomy, [case for case, _ in prompts], rivals)
     found = [
@@ -84,7 +86,7 @@ def section(seeds: Sequence[int], seed: int, quick: bool) -> Section:
 
 
 def _toy(rows: Rows, anatomy: Anatomy, facts: Facts, seed: int, broken: int) -> None:
-    unbroken, failed = failures(anatomy, facts, seed, broken)
+    unbroken, failed = failures(anatomy, facts.prompts(), seed, broken)
     _add(rows, "unbroken prompts for which no stage is named", [one.hops.stage == NONE for one in unbroken])
     _add(rows, "failing prompts whose named stage is the planted one", map(_named, failed))
     for stage in HOPS:
@@ -119,7 +121,7 @@ def _named(failure: Failure) -> bool:
 
 def _blank(rows: Rows, anatomy: Anatomy, facts: Facts, seed: int, broken: int) -> None:
     """The same prompts and breaks in a model that learnt nothing."""
-    _, failed = failures(anatomy, facts, seed, broken)
+    _, failed = failures(anatomy, facts.prompts(), seed, broken)
     _add(rows, "the same, a model that learnt nothing", map(_named, failed))
 
 

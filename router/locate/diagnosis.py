@@ -45,9 +45,9 @@ def _note(one: Traced, repaired: Repairs | None) -> str:
     if repaired is None:
         return "right"
     sites = [name for name in (*HOPS, LATE) if repaired.restored[name]]
-    missing = [name for name in HOPS if repaired.restored[name] is None]
+    missing = sum(repaired.restored[name] is None for name in HOPS)
     said = f"fails at {one.hops.stage}; restored at {', '.join(sites) or 'no site'}"
-    return said + (f"; no donor for {', '.join(missing)}" if missing else "")
+    return said + (f"; {missing} without a donor" if missing else "")
 
 
 def _facts(found: Sequence[Traced], patched: Sequence[Repairs]) -> Facts:
