@@ -67,8 +67,8 @@ def section(folder: Path, data: Path | None, count: int, seed: int) -> Section |
         "at once, which the trunk never learnt. Bridge written: after what the trunk itself writes up to its "
         f"answer, as it learnt; {len(once) - len(long)} more, at which it stops before an answer, are left "
         "out. Right: the answer's first token. Below it, the share of all questions that fail at each stage; "
-        "of the failing ones, those that patching confirms where every site has a donor, and those restored at "
-        "each site where it has one. Read: right answers whose bridge is read as resolved, and as carried; "
+        "of the failing ones, those that patching confirms where every site has a donor, and those restored "
+        "at each site where it has one. Read: right answers whose bridge is read as resolved, as carried; "
         "where few are, the stages named are not to be trusted. No target: nobody knows where these fail.",
         ("measured", *table),
         tuple((name, *(column[i] for column in table.values())) for i, name in enumerate(ROWS)),
