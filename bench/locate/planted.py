@@ -7,7 +7,8 @@ token, where it already hints at the answer, and a neuron of layer 2 says it. Al
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from ...router.locate.place import Place
 FACTS, WIDTH, NEURONS, HEADS, LAYERS = 8, 64, 40, 4, 3
 SUBJECT, ANSWER, FILLER, RELATION = 3, 3 + FACTS, 3 + 2 * FACTS, 2
 VOCABULARY = FILLER + 16
+BRIDGE = FILLER + FACTS  # the fillers that name an attribute, where one is asked for
 # axes of the stream: who, is a subject, is the relation, attribute, carried attribute, answer, then fillers
 WHO, IS_SUBJECT, IS_RELATION, ATTRIBUTE, CARRIED, SAID, REST = 0, 8, 9, 10, 18, 26, 34
 
@@ -50,7 +52,7 @@ class Planted:
         return [self.case(fact, seed, length) for fact in range(FACTS)]
 
 
-def empty_model(seed: int, noise: float = 0.01) -> Any:
+def empty_model(seed: int, noise: float = 0.01, layers: int = LAYERS) -> Any:
     """The same architecture with nothing but noise in it."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -58,7 +60,7 @@ def empty_model(seed: int, noise: float = 0.01) -> Any:
         vocab_size=VOCABULARY,
         hidden_size=WIDTH,
         intermediate_size=NEURONS,
-        num_hidden_layers=LAYERS,
+        num_hidden_layers=layers,
         num_attention_heads=HEADS,
         num_key_value_heads=HEADS,
         max_position_embeddings=64,
@@ -76,24 +78,42 @@ def empty_model(seed: int, noise: float = 0.01) -> Any:
     return model
 
 
-def planted_model(seed: int = 0, noise: float = 0.01) -> Planted:
-    """Wire the facts into places drawn by `seed`."""
-    model = empty_model(seed, noise)
+def planted_model(
+    seed: int = 0, noise: float = 0.01, layers: int = LAYERS, late: Collection[int] = ()
+) -> Planted:
+    """Wire the facts into places drawn by `seed`; attributes of `late` facts come one layer too high."""
+    model = empty_model(seed, noise, layers)
     generator = torch.Generator().manual_seed(seed)
     head = int(torch.randint(HEADS, (1,), generator=generator))
     first, last = (torch.randperm(NEURONS, generator=generator)[:FACTS].tolist() for _ in range(2))
     _embed(model, generator)
-    layers = model.model.layers
+    blocks = model.model.layers
     for fact in range(FACTS):
-        _neuron(layers[0].mlp, first[fact], WHO + fact, ATTRIBUTE + fact, 2 / 32)
-        _neuron(layers[2].mlp, last[fact], CARRIED + fact, SAID + fact, 4 / 42)
-    _carry(layers[1].self_attn, head)
+        _neuron(blocks[int(fact in late)].mlp, first[fact], WHO + fact, ATTRIBUTE + fact, 2 / 32)
+        _neuron(blocks[2].mlp, last[fact], CARRIED + fact, SAID + fact, 4 / 42)
+    _carry(blocks[1].self_attn, head)
     return Planted(
         model,
-        tuple(Place("neuron", 0, unit) for unit in first),
+        tuple(Place("neuron", int(fact in late), unit) for fact, unit in enumerate(first)),
         Place("head", 1, head),
         tuple(Place("neuron", 2, unit) for unit in last),
     )
+
+
+def planted_hops(seed: int = 0, late: Collection[int] = ()) -> Planted:
+    """The same with a word for each attribute, so that it is a bridge, without the head's hint at the answer,
+    and with a last layer in which nothing happens. Of `late` facts the head comes too early.
+    """
+    found = planted_model(seed, layers=LAYERS + 1, late=late)
+    found.model.model.layers[1].self_attn.o_proj.weight[SAID : SAID + FACTS] = 0
+    for fact in range(FACTS):
+        found.model.lm_head.weight[BRIDGE + fact, ATTRIBUTE + fact] += 1
+    return found
+
+
+def bridged(case: Case) -> Case:
+    """A prompt of `planted_model` with its bridge."""
+    return replace(case, bridge=BRIDGE + case.answer - ANSWER)
 
 
 def _embed(model: Any, generator: torch.Generator) -> None:

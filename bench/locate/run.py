@@ -11,7 +11,7 @@ from ...specialists.family import Family
 from ..circumstances import facts
 from ..page import Report
 from ..resume import Part, digest, run_parts
-from . import arithmetic, bias, incontext, localizers, lora, real, resting, story, trunk
+from . import arithmetic, bias, bridges, hops, incontext, localizers, lora, real, resting, story, trunk
 
 SEEDS = 3
 MEASURED = ("router/locate", "router/steer", "bench/locate", "kernels")
@@ -41,12 +41,14 @@ def run(
     parts: list[Part] = [
         ("six localizers", lambda: localizers.section(seeds, seed)),
         ("facts", lambda: localizers.facts_section(seeds, seed)),
+        ("two hops", lambda: hops.section(seeds, seed, quick)),
         ("comparing", lambda: arithmetic.section(seeds, seed, quick)),
         ("adapter", lambda: lora.section(seeds, seed, quick)),
         ("in-context heads", lambda: incontext.section(seeds, seed, quick)),
         ("bias neurons", lambda: bias.section(seeds, seed, quick)),
         ("attribution on the trunk", lambda: trunk.attribution(folder, count, seed, out)),
         ("sinks of a toy", lambda: resting.section(seeds, seed, quick)),
+        ("two hops of the trunk", lambda: bridges.section(folder, data, 24 if quick else 240, seed)),
         ("attention sinks", lambda: trunk.sinks(folder, count, seeds, seed, out)),
         ("stories260K", lambda: real.section(data, count, seed)),
         ("tinystories-ple-c3M", lambda: real.ple_section(data, count, seed)),

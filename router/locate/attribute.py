@@ -35,8 +35,8 @@ def neuron_vectors(anatomy: Anatomy, run: Run, layer: int) -> Tensor:
     return written(anatomy, run, layer, "mlp", matrix_of(anatomy.blocks[layer].down), -1)
 
 
-def channel_parts(anatomy: Anatomy, run: Run, layer: int) -> Tensor:
-    """Weighted values alpha * v by source position: [T, H*d]; their sum over positions is `mixed` at the end.
+def channel_parts(anatomy: Anatomy, run: Run, layer: int, position: int = -1) -> Tensor:
+    """Weighted values alpha * v by source position: [T, H*d]; their sum is `mixed` at `position`.
 
     Raises UsageError when the run has no attention weights.
     """
@@ -46,7 +46,7 @@ def channel_parts(anatomy: Anatomy, run: Run, layer: int) -> Tensor:
     values = run.read[layer] @ weight + (0 if bias is None else bias)
     shared = unflatten(values, 1, (anatomy.groups, anatomy.head_size))
     each = shared.repeat_interleave(anatomy.heads // anatomy.groups, 1)
-    return (run.weights[layer, :, -1].T[:, :, None] * each).flatten(1)
+    return (run.weights[layer, :, position].T[:, :, None] * each).flatten(1)
 
 
 def increase(readout: Readout, base: Tensor, vectors: Tensor, token: int) -> Tensor:

@@ -25,7 +25,7 @@ class Case:
     `against`: another answer; then the measure is the difference of both logits, else log P(answer).
     `corrupt`: a prompt of the same length with another answer, for patching. `label`: a class for probing.
     `language`: for language subspaces. `subject`: where in the prompt the subject stands, first and
-    past-the-last token.
+    past-the-last token. `bridge`: the first token of what the first of two hops leads to.
     """
 
     ids: tuple[int, ...]
@@ -36,6 +36,7 @@ class Case:
     language: str = ""
     subject: tuple[int, int] | None = None
     tokens: tuple[str, ...] = field(default=(), compare=False)
+    bridge: int | None = None
 
     def measure(self, logits: Tensor) -> Tensor:
         """Return how strongly logits [...,V] say the answer: log P(answer), or logit(answer) -
@@ -65,8 +66,8 @@ def need(cases: Sequence[Case], what: str) -> Sequence[Case]:
 
 def read_cases(path: Path, encode: Encode, word: Callable[[int], str]) -> list[Case]:
     """Read prompts: one JSON object a line (`prompt`, and optionally `answer`, `against`, `corrupt`, `label`,
-    `language`, `subject`), or one plain prompt a line. Where there is no answer, `answer` is -1 (see
-    `settle`).
+    `language`, `subject`, `bridge`), or one plain prompt a line. Where there is no answer, `answer` is -1
+    (see `settle`).
 
     Raises UsageError naming the line that cannot be used.
     """
@@ -118,6 +119,7 @@ def _case(line: str, where: str, encode: Encode, word: Callable[[int], str]) -> 
         str(row.get("language", "")),
         _span(ids, row.get("subject"), encode, where),
         tuple(map(word, ids)),
+        token("bridge"),
     )
 
 
@@ -139,7 +141,7 @@ def settle(anatomy: Anatomy, cases: Sequence[Case]) -> list[Case]:
     found = []
     size = anatomy.unembed.shape[1]
     for one in need(cases, ""):
-        used = [*one.ids, *(one.corrupt or ()), one.answer, one.against or 0]
+        used = [*one.ids, *(one.corrupt or ()), one.answer, one.against or 0, one.bridge or 0]
         if max(used) >= size:
             raise UsageError(
                 f"token {max(used)} is outside this model's vocabulary of {size}; use its tokenizer"

@@ -37,14 +37,14 @@ class Flow:
 def flow_of(anatomy: Anatomy, case: Case, neurons: int = 30) -> Flow:
     """Trace a case: the `neurons` best value neurons of each sort, and what feeds those of attention."""
     run = record(anatomy, case.ids, weights=True)
-    channels = _best(value_channels(anatomy, run, case.answer), neurons)
-    deep = _best(value_neurons(anatomy, run, case.answer), neurons)
+    channels = best(value_channels(anatomy, run, case.answer), neurons)
+    deep = best(value_neurons(anatomy, run, case.answer), neurons)
     mlp = query_neurons(anatomy, run, case.answer, values=neurons).sum(-1)
     mlp[:, -1] += deep.sum(-1)
     return Flow(channels.sum(-1), mlp)
 
 
-def _best(scores: Tensor, count: int) -> Tensor:
+def best(scores: Tensor, count: int) -> Tensor:
     """Scores with all but the `count` highest, and all negative ones, at zero."""
     edge = scores.flatten().topk(min(count, scores.numel())).values[-1].clamp_min(0)
     return torch.where(scores >= edge, scores, torch.zeros_like(scores)).clamp_min(0)
@@ -75,9 +75,13 @@ def _summary(part: Tensor) -> Tensor:
 
 def locate_flow(anatomy: Anatomy, cases: Sequence[Case], options: Options) -> Finding:
     """Rank (layer, half, position) of the first prompt by importance; with a subject, weigh the four stages
-    over all prompts.
+    over all prompts. Prompts with a bridge are diagnosed: which of two hops fails.
     """
     need(cases, "")
+    if any(case.bridge is not None for case in cases):
+        from .diagnosis import diagnose  # which traces flows in turn
+
+        return diagnose(anatomy, cases, options.top)
     flows = [flow_of(anatomy, case) for case in cases]
     first, case = flows[0], cases[0]
     scores = {

@@ -57,7 +57,9 @@ METHODS: dict[str, Entry] = {
     "compare": Entry(
         "compare", "locate_compare", "neurons that change with a head silenced, or between models", ("L0.H0",)
     ),
-    "flow": Entry("flow", "locate_flow", "where the answer's logit comes from, by layer and position"),
+    "flow": Entry(
+        "flow", "locate_flow", "where the answer's logit comes from; with a bridge, which of two hops fails"
+    ),
     "sinks": Entry(
         "sinks",
         "locate_sinks",
