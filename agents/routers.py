@@ -102,6 +102,7 @@ def _open_folder(
     from ..router.fingerprint import fingerprint
     from ..router.taps import LAYER_PATHS, Site
     from ..specialists.create import check_trunk, scout_layers
+    from ..specialists.leanencoder import fast_bfloat16
     from ..specialists.weights import read_json
 
     config = read_json(folder / "config.json")
@@ -111,7 +112,7 @@ def _open_folder(
         usual = Site.usual(layers or scout_layers(check_trunk(folder)))
         chosen = Site(usual.layers, poolings or usual.poolings, span or usual.span)
         return _decoder(folder, chosen, spec | {"site": chosen.name} | chosen.to_json(), precision)
-    spec |= {"precision": precision or _fast_precision()}
+    spec |= {"precision": precision or ("bfloat16" if fast_bfloat16() else EXACT)}
     return _encoder(folder, config, layers, poolings or ("mean",), spec)
 
 
@@ -159,13 +160,6 @@ def _encoder(
 
     hidden, spec["read_by"] = open_hidden(folder, spec["precision"])
     return EncoderReader(hidden, encode, chosen, poolings, spec, context)
-
-
-def _fast_precision() -> str:
-    """bfloat16 where the processor multiplies it faster (a third of the time), else float32."""
-    import torch
-
-    return "bfloat16" if torch.ops.mkldnn._is_mkldnn_bf16_supported() else "float32"
 
 
 def reopen(spec: Mapping[str, Any]) -> Reader:

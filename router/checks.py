@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -14,8 +15,9 @@ Numbers = Tensor | Sequence[float] | Sequence[int] | Sequence[bool]
 
 def finite(name: str, x: Tensor) -> Tensor:
     """Return `x`; raises UsageError when it holds NaN or infinity."""
-    good = torch.isfinite(x)
-    if not bool(good.all()):
+    # the two ends tell, in a fraction of the time that looking at each number takes
+    if x.numel() and not all(map(math.isfinite, (float(end) for end in torch.aminmax(x.detach())))):
+        good = torch.isfinite(x)
         where = torch.nonzero(~good)[0].tolist()
         raise UsageError(
             f"{name} holds {int((~good).sum())} numbers that are not finite (the first at {where}); all "

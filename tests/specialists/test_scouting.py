@@ -19,7 +19,7 @@ from transformers import (
 
 from pilothouse.router.routing.scouts import TorchForward, TorchHidden
 from pilothouse.specialists.leanconfig import NotLean
-from pilothouse.specialists.leanencoder import load_lean_encoder
+from pilothouse.specialists.leanencoder import Map, Packed, load_lean_encoder
 from pilothouse.specialists.models import load_decoder
 from pilothouse.specialists.scouting import LeanHidden, NativeForward, open_forward, open_hidden
 from pilothouse.store.errors import UsageError
@@ -72,6 +72,16 @@ def test_in_bfloat16_it_is_as_near_to_the_exact_states_as_its_twin(bert: Path) -
     true, twin = hidden(bert, torch.float32), hidden(bert, torch.bfloat16)
     found = load_lean_encoder(bert, torch.bfloat16).states(ROWS)
     assert error(found[3], true[3]) < 1.5 * error(twin[3], true[3]) < 0.1
+
+
+def test_a_packed_map_is_its_twin() -> None:
+    generator = torch.Generator().manual_seed(5)
+    weight, bias, x = (torch.randn(*shape, generator=generator) for shape in ((96, 48), (96,), (2, 30, 48)))
+    plain = Map(weight.bfloat16(), bias.bfloat16())
+    found, true = Packed.of(plain)(x.bfloat16()), plain(x.bfloat16())
+    torch.testing.assert_close(found.float(), true.float(), rtol=2**-7, atol=2**-5)
+    exact = Map(weight, bias)
+    assert Packed.of(exact) is exact  # float32 stays as it is
 
 
 def test_it_stops_at_the_deepest_layer_that_is_read(bert: Path) -> None:
