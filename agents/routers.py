@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 NONE = "none"
 _CONTEXT = 1024
 _LONGEST_ENCODED = 512
+EXACT = "float32"
 
 
 def open_reader(
@@ -41,11 +42,13 @@ def open_reader(
 
     layers and poolings empty: what the family's probes read; else half and three quarters down a decoder
     (last token and rolling means), a third, two thirds and the end of an encoder (mean). span: what of a
-    conversation a decoder pools; None: what the family's probes do, else its last turn.
+    conversation a decoder pools; None: what the family's probes do, else its last turn. precision: of a
+    decoder `float32` (the default) or `int8`; of an encoder `bfloat16` (the default where the processor
+    multiplies it faster) or `float32`. The reader's spec says what was taken, and by what it is read.
 
     Raises:
         NotFoundError: there is no such family or folder.
-        UsageError: layers or poolings that do not exist.
+        UsageError: layers, poolings or a precision that do not exist.
         ArtifactError: weights or tokenizer are missing or damaged.
     """
     if scout == NONE:
@@ -57,11 +60,16 @@ def open_reader(
         return _open_folder(folder, tuple(layers), tuple(poolings), precision, span)
     from ..specialists.family import Family
 
-    return _open_family(Family.open(scout), scout, tuple(layers), tuple(poolings), span)
+    return _open_family(Family.open(scout), scout, tuple(layers), tuple(poolings), span, precision)
 
 
 def _open_family(
-    family: Family, name: str, layers: tuple[int, ...], poolings: tuple[str, ...], span: Span | None
+    family: Family,
+    name: str,
+    layers: tuple[int, ...],
+    poolings: tuple[str, ...],
+    span: Span | None,
+    precision: str = "",
 ) -> Reader:
     from ..router.routing.scouts import DecoderReader
     from ..router.taps import Site
@@ -75,7 +83,7 @@ def _open_family(
         "site": site.name,
     }
     spec |= site.to_json()
-    reader = _decoder(family.trunk_folder, site, spec)
+    reader = _decoder(family.trunk_folder, site, spec, precision)
     sae = next((one for one in family.saes.values() if one.layer in site.layers), None)
     if sae is not None and isinstance(reader, DecoderReader):
         pool = Site(
@@ -94,6 +102,7 @@ def _open_folder(
     from ..router.fingerprint import fingerprint
     from ..router.taps import LAYER_PATHS, Site
     from ..specialists.create import check_trunk, scout_layers
+    from ..specialists.leanencoder import fast_bfloat16
     from ..specialists.weights import read_json
 
     config = read_json(folder / "config.json")
@@ -102,24 +111,23 @@ def _open_folder(
     if kind == "decoder":
         usual = Site.usual(layers or scout_layers(check_trunk(folder)))
         chosen = Site(usual.layers, poolings or usual.poolings, span or usual.span)
-        return _decoder(folder, chosen, spec | {"site": chosen.name} | chosen.to_json())
-    spec |= {"precision": precision or _fast_precision()}
+        return _decoder(folder, chosen, spec | {"site": chosen.name} | chosen.to_json(), precision)
+    spec |= {"precision": precision or ("bfloat16" if fast_bfloat16() else EXACT)}
     return _encoder(folder, config, layers, poolings or ("mean",), spec)
 
 
-def _decoder(folder: Path, site: Any, spec: dict[str, Any]) -> Reader:
-    import torch
-
+def _decoder(folder: Path, site: Any, spec: dict[str, Any], precision: str) -> Reader:
+    """A decoder as a scout; `spec` is told how it is read."""
     from ..router.routing.scouts import DecoderReader
-    from ..router.taps import decoder_layers, layer_at
-    from ..specialists.models import load_decoder
+    from ..specialists.scouting import open_forward
     from ..specialists.tokenizing import ChatCodec
 
-    model, codec = load_decoder(folder, torch.float32), ChatCodec.load(folder)
+    opened = open_forward(folder, precision or EXACT)
     for layer in site.layers:
-        layer_at(decoder_layers(model), layer)
-    context = min(_CONTEXT, int(getattr(model.config, "max_position_embeddings", _CONTEXT)))
-    return DecoderReader(model, codec.encode_chat, site, spec, context)
+        opened.require(layer)
+    spec |= {"precision": opened.precision, "read_by": opened.read_by}
+    context = min(_CONTEXT, opened.context)
+    return DecoderReader(opened.forward, ChatCodec.load(folder).encode_chat, site, spec, context)
 
 
 def _encoder(
@@ -132,6 +140,7 @@ def _encoder(
     from tokenizers import Tokenizer
 
     from ..router.routing.scouts import EncoderReader, text_of
+    from ..specialists.scouting import open_hidden
 
     depth = int(config.get("num_hidden_layers") or config.get("n_layers") or config.get("num_layers") or 0)
     chosen = layers or tuple(sorted({max(1, round(depth * share)) for share in (1 / 3, 2 / 3, 1)}))
@@ -149,36 +158,8 @@ def _encoder(
     def encode(turns: Turns) -> Sequence[int]:
         return tokenizer.encode(text_of(turns)).ids
 
-    model = _load_encoder(folder, spec["precision"])
-    return EncoderReader(model, encode, chosen, poolings, spec, context)
-
-
-def _fast_precision() -> str:
-    """bfloat16 where the processor multiplies it faster (a third of the time), else float32."""
-    import torch
-
-    return "bfloat16" if torch.ops.mkldnn._is_mkldnn_bf16_supported() else "float32"
-
-
-def _load_encoder(folder: Path, precision: str) -> Any:
-    """An encoder for inference: safetensors only, never code from the folder."""
-    import torch
-    from transformers import AutoModel
-
-    from ..specialists.models import quiet
-
-    try:
-        with quiet():
-            model = AutoModel.from_pretrained(
-                folder,
-                local_files_only=True,
-                trust_remote_code=False,
-                use_safetensors=True,
-                dtype=getattr(torch, precision),
-            )
-    except (OSError, ValueError, KeyError) as error:
-        raise ArtifactError(f"{folder} holds no encoder that can be run ({error}); give another") from error
-    return model.eval()
+    hidden, spec["read_by"] = open_hidden(folder, spec["precision"])
+    return EncoderReader(hidden, encode, chosen, poolings, spec, context)
 
 
 def reopen(spec: Mapping[str, Any]) -> Reader:
@@ -220,8 +201,8 @@ class Router:
         if family is None or policy.scout.get("fingerprint") != family.trunk_fingerprint:
             return cls(policy, reopen(policy.scout))
         site = Site.of(policy.scout)
-        place = str(policy.scout["place"])
-        return cls(policy, _open_family(family, place, site.layers, site.poolings, site.span))
+        place, precision = str(policy.scout["place"]), str(policy.scout.get("precision", EXACT))
+        return cls(policy, _open_family(family, place, site.layers, site.poolings, site.span, precision))
 
     def read(self, turns: Turns, states: Mapping[int, Tensor] | None = None, turn: int = 0) -> Seen:
         """What the scout sees of a conversation; from states of the same trunk [T,D] by layer where these
@@ -236,13 +217,14 @@ class Router:
 
     @cached_property
     def shared(self) -> tuple[int, ...]:
-        """The layers of a decoder that are all its heads read of it; none where they read more, or another
-        scout.
+        """The layers of a decoder that are all its heads read of it; none where they read more, another
+        scout, or the same one rounded.
         """
         from ..router.routing.heads import Plain
 
         more = any(isinstance(head, Plain) for head in self.policy.fitted.heads.values())
-        if more or self.policy.scout.get("kind") not in ("family", "decoder"):
+        exact = self.policy.scout.get("precision", EXACT) == EXACT
+        if more or not exact or self.policy.scout.get("kind") not in ("family", "decoder"):
             return ()
         return tuple(self.policy.scout["layers"])
 

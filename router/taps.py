@@ -146,12 +146,25 @@ def pool_max_rolling_mean(x: Tensor, window: int = 8) -> Tensor:
     rows = _tokens(x).float()
     rows = rows[1:] if rows.shape[0] > 1 else rows
     width = min(window, rows.shape[0])
-    count = rows.shape[0] - width + 1
-    # shifted sums: the bits of `avg_pool1d` over rows.T, without its copy of the transposed rows
-    total = rows[:count].clone()
-    for shift in range(1, width):
-        total += rows[shift : shift + count]
-    return total.amax(dim=0) / width
+    return rolling_sums(rows, width).amax(dim=0) / width
+
+
+def rolling_sums(rows: Tensor, width: int) -> Tensor:
+    """Return the sums of any `width` neighbours: [T,D] -> [T - width + 1, D].
+
+    Sums of 1, 2, 4, … rows are added up as the bits of `width` say, so eight rows cost three additions.
+    """
+    total: Tensor | None = None
+    doubled, size, done = rows, 1, 0
+    while True:
+        if width & size:
+            part = doubled[done : done + rows.shape[0] - width + 1]
+            total, done = (part if total is None else total + part), done + size
+        size *= 2
+        if size > width:
+            assert total is not None
+            return total
+        doubled = doubled[: -(size // 2)] + doubled[size // 2 :]
 
 
 def pool_mean(x: Tensor) -> Tensor:

@@ -35,6 +35,9 @@ LayersOption = Annotated[
     str, typer.Option(metavar="I,J,…", help="Layers of the scout to read (else its usual).")
 ]
 PoolOption = Annotated[str, typer.Option(metavar="HOW,…", help="last, mean, max_rolling_mean, attention.")]
+PrecisionOption = Annotated[
+    str, typer.Option(help="The scout's numbers: float32 or int8 (a decoder), bfloat16 (an encoder).")
+]
 HeadsOption = Annotated[str, typer.Option(metavar="A,B,…", help="Heads to stack (else all that work).")]
 PriceOption = Annotated[list[str] | None, typer.Option("--price", metavar="MODEL=P", help="Else mean costs.")]
 CacheOption = Annotated[Path | None, typer.Option(metavar="DIR", help="Keep what the scout saw here.")]
@@ -55,6 +58,7 @@ class Job:
     models: Annotated[str, typer.Option(metavar="A,B,…", help="Only these models.")] = ""
     layers: LayersOption = ""
     pool: PoolOption = ""
+    precision: PrecisionOption = ""
     heads: HeadsOption = ""
     price: PriceOption = None
     drop_leaks: LeaksOption = False
@@ -76,7 +80,7 @@ class Job:
         """The scout."""
         from ..routers import open_reader
 
-        return open_reader(self.scout, numbers(self.layers), names(self.pool))
+        return open_reader(self.scout, numbers(self.layers), names(self.pool), self.precision)
 
     def options(self, objective: str = "auto") -> Options:
         """How to fit."""

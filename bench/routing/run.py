@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
@@ -95,7 +96,7 @@ class Bench:
         spec = find_spec(ENCODER)
         if spec is not None and spec.origin is not None:
             found[ENCODED] = open_reader(str(Path(spec.origin).parent / "model"), (2, 4, 6), ("mean",))
-        return found | {TRUNK: open_reader("starter"), TEXT: open_reader("none")}
+        return found | {TRUNK: open_reader("starter", precision="int8"), TEXT: open_reader("none")}
 
     @cached_property
     def mmlu_table(self) -> Table:
@@ -139,9 +140,10 @@ class Bench:
 
     def _latency(self) -> Section:
         policies = {name: self.policy(name) for name in self.readers}
+        exact = replace(policies[TRUNK], scout={**policies[TRUNK].scout, "precision": "float32"})
         torch.set_num_threads(1)
         try:
-            return practice.latency(policies, self.seed, self.quick)
+            return practice.latency(policies, {f"{TRUNK} in float32": exact}, self.seed, self.quick)
         finally:
             torch.set_num_threads(2)
 
@@ -165,7 +167,8 @@ class Bench:
     def _place(self, name: str) -> Path:
         """A policy's folder: another where sources, scout, seed or rows differ."""
         spec: Mapping[str, object] = self.readers[name].spec
-        what = f"{self.stamp}-{str(spec.get('fingerprint', 'text'))[:12]}-{self.prompts or 'all'}"
+        scout = f"{str(spec.get('fingerprint', 'text'))[:12]}-{spec.get('precision', 'none')}"
+        what = f"{self.stamp}-{scout}-{self.prompts or 'all'}"
         return self.cache / "policies" / f"{what}{'-quick' if self.quick else ''}"
 
 

@@ -213,7 +213,7 @@ class RoutingPolicy:
             held = {k: v for k, v in vars(self.cascade).items() if isinstance(v, Tensor)}
             found |= {f"cascade.{name}": value for name, value in held.items()}
         if one.familiar is not None:
-            found |= {f"familiar.{name}": value for name, value in vars(one.familiar).items()}
+            found |= {f"familiar.{name}": value for name, value in one.familiar.tensors().items()}
         for name, head in one.heads.items():
             found |= {f"head.{name}.{field}": value for field, value in tensors_of(head).items()}
         # safetensors refuses tensors that share memory

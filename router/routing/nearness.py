@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar
 
 import torch
@@ -20,9 +21,13 @@ _KEPT = 20_000
 _CHUNK = 2048
 
 
-def radial(x: Tensor, landmarks: Tensor, gamma: float) -> Tensor:
-    """exp(-gamma |a - b|^2) of rows [N,F] and landmarks [m,F]: [N,m]."""
-    squares = x.square().sum(1)[:, None] + landmarks.square().sum(1) - 2 * x @ landmarks.T
+def radial(x: Tensor, landmarks: Tensor, gamma: float, lengths: Tensor | None = None) -> Tensor:
+    """exp(-gamma |a - b|^2) of rows [N,F] and landmarks [m,F]: [N,m].
+
+    lengths [m]: the landmarks' squared lengths, where they are known: they cost more than one prompt's rest.
+    """
+    own = landmarks.square().sum(1) if lengths is None else lengths
+    squares = x.square().sum(1)[:, None] + own - 2 * x @ landmarks.T
     return torch.exp(-gamma * squares.clamp_min(0.0))
 
 
@@ -58,8 +63,13 @@ class Kernel:
 
     def predict(self, seen: Seen) -> Tensor:
         x = Standard(self.mean, self.scale)(seen.need_states(self.kind))
-        rows = [radial(part, self.landmarks, self.gamma) @ self.weight for part in chunks(x, _CHUNK)]
-        return torch.cat(rows) + self.bias
+        near = (radial(part, self.landmarks, self.gamma, self._lengths) for part in chunks(x, _CHUNK))
+        return torch.cat([one @ self.weight for one in near]) + self.bias
+
+    @cached_property
+    def _lengths(self) -> Tensor:
+        """Squared lengths of the landmarks [m]: measured once, for every prompt to come."""
+        return self.landmarks.square().sum(1)
 
     @classmethod
     def fit(cls, seen: Seen, values: Tensor, gamma: float = GAMMA) -> Kernel:

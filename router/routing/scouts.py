@@ -1,6 +1,7 @@
 """Scouts: what reads a prompt into the vector that heads read. Any decoder with known layers, or any encoder.
 
-The model and its tokenizer come from outside, so this floor loads nothing.
+The model and its tokenizer come from outside, so this floor loads nothing; nor does it pad: rows of one pass
+are equally long.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from .table import Table
 
 Turns = Sequence[Message]
 Encode = Callable[[Turns], Sequence[int]]
+Rows = Sequence[Sequence[int]]  # tokens of conversations that are equally long
 Codes = Callable[[Mapping[int, Tensor], int], Tensor]
 _ROWS = 32
 _PIECE = 1024  # prompts of a table that are read, and kept in the cache, together
@@ -37,6 +39,45 @@ class Reader(Protocol):
 
     def read(self, prompts: Sequence[Turns]) -> Seen:
         """Read conversations, the prompt last."""
+
+
+class Forward(Protocol):
+    """A decoder's pass over equally long rows of tokens."""
+
+    def __call__(self, rows: Rows, layers: Sequence[int]) -> tuple[Mapping[int, Tensor], Tensor]:
+        """{layer: residual stream [B,T,D]}, and the logits [B,V] after the last token."""
+
+
+class Hidden(Protocol):
+    """An encoder's pass over equally long rows of tokens."""
+
+    def __call__(self, rows: Rows, deepest: int) -> Sequence[Tensor]:
+        """Hidden states [B,T,D], the embedding first; those beyond `deepest` may be missing."""
+
+
+@dataclass(frozen=True, eq=False)
+class TorchForward:
+    """Any decoder with known layers: the reference that faster passes are held against."""
+
+    model: nn.Module
+
+    def __call__(self, rows: Rows, layers: Sequence[int]) -> tuple[Mapping[int, Tensor], Tensor]:
+        with Taps(self.model, layers) as taps:
+            out = self.model(input_ids=torch.tensor(rows), use_cache=False, logits_to_keep=1)
+        return taps.states, out.logits[:, -1]
+
+
+@dataclass(frozen=True, eq=False)
+class TorchHidden:
+    """Any Hugging Face encoder: the reference that faster passes are held against."""
+
+    model: nn.Module
+
+    def __call__(self, rows: Rows, deepest: int) -> Sequence[Tensor]:
+        states: Sequence[Tensor] = self.model(
+            input_ids=torch.tensor(rows), output_hidden_states=True
+        ).hidden_states
+        return states
 
 
 def text_of(turns: Turns) -> str:
@@ -61,7 +102,7 @@ class DecoderReader:
     `encode` gives a conversation's tokens; longer ones keep their last `context`. `codes` reads a dictionary.
     """
 
-    model: nn.Module
+    forward: Forward
     encode: Encode
     site: Site
     spec: Mapping[str, Any]
@@ -74,16 +115,14 @@ class DecoderReader:
         begins = [turn_of(turns, t, self.encode) for turns, t in zip(prompts, tokens, strict=True)]
         states: list[Tensor] = [torch.empty(0)] * len(tokens)
         signals, codes = list(states), list(states)
-        with Taps(self.model, self.site.layers) as taps:
-            for group in _groups([len(one) for one in tokens]):
-                ids = torch.tensor([tokens[i] for i in group])
-                out = self.model(input_ids=ids, use_cache=False, logits_to_keep=1)
-                for row, index in enumerate(group):
-                    layers = {layer: taps.states[layer][row] for layer in self.site.layers}
-                    states[index] = self.site.vector(layers, begins[index])
-                    signals[index] = sureness(out.logits[row, -1])
-                    if self.codes is not None:
-                        codes[index] = self.codes(layers, begins[index])
+        for group in _groups([len(one) for one in tokens]):
+            tapped, logits = self.forward([tokens[i] for i in group], self.site.layers)
+            for row, index in enumerate(group):
+                layers = {layer: tapped[layer][row] for layer in self.site.layers}
+                states[index] = self.site.vector(layers, begins[index])
+                signals[index] = sureness(logits[row])
+                if self.codes is not None:
+                    codes[index] = self.codes(layers, begins[index])
         texts = tuple(map(text_of, prompts))
         stacked = torch.stack(codes) if self.codes is not None else None
         return Seen(texts, torch.stack(states), torch.stack(signals), stacked)
@@ -103,7 +142,7 @@ class EncoderReader:
     `encode` gives tokens with the encoder's special ones, at most `context`.
     """
 
-    model: nn.Module
+    hidden: Hidden
     encode: Encode
     layers: tuple[int, ...]
     poolings: tuple[str, ...]
@@ -123,26 +162,12 @@ class EncoderReader:
     def read(self, prompts: Sequence[Turns]) -> Seen:
         tokens = [self._fitted(tuple(self.encode(turns))) for turns in prompts]
         found: list[Tensor] = [torch.empty(0)] * len(tokens)
-        order = sorted(range(len(tokens)), key=lambda i: len(tokens[i]))
-        for start in range(0, len(order), _ROWS):
-            group = order[start : start + _ROWS]
-            states = self._states([tokens[i] for i in group])
+        for group in _groups([len(one) for one in tokens]):
+            states = self.hidden([tokens[i] for i in group], max(self.layers))
             for row, index in enumerate(group):
-                inside = slice(0, len(tokens[index]))
-                blocks = [self._at(states, layer)[row, inside] for layer in self.layers]
+                blocks = [self._at(states, layer)[row] for layer in self.layers]
                 found[index] = torch.cat([POOLINGS[how](x) for x in blocks for how in self.poolings])
         return Seen(tuple(map(text_of, prompts)), torch.stack(found))
-
-    def _states(self, tokens: Sequence[tuple[int, ...]]) -> Sequence[Tensor]:
-        """Hidden states of rows padded to one length; the mask keeps padding out of every other token."""
-        ids = torch.zeros(len(tokens), max(map(len, tokens)), dtype=torch.long)
-        mask = torch.zeros_like(ids)
-        for row, one in enumerate(tokens):
-            ids[row, : len(one)] = torch.tensor(one)
-            mask[row, : len(one)] = 1
-        out = self.model(input_ids=ids, attention_mask=mask, output_hidden_states=True)
-        states: Sequence[Tensor] = out.hidden_states
-        return states
 
     def _fitted(self, tokens: tuple[int, ...]) -> tuple[int, ...]:
         """A long text keeps its beginning, and the closing special token."""

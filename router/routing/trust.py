@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
@@ -134,8 +135,22 @@ class Familiar:
     reference: Tensor
 
     def distance(self, states: Tensor) -> Tensor:
-        """[N,F] -> [N]."""
-        return _distance(Standard(self.mean, self.scale)(states), self.directions, self.rest)
+        """Squared whitened length inside (a mean over directions) plus relative squared length outside:
+        [N,F] -> [N].
+        """
+        x = Standard(self.mean, self.scale)(states)
+        inside = x @ self.directions
+        outside = (x.square().sum(1) - (x @ self._unit).square().sum(1)).clamp_min(0) / self.rest
+        return inside.square().mean(1) + outside
+
+    @cached_property
+    def _unit(self) -> Tensor:
+        """The directions, each one long [F,d]."""
+        return torch.nn.functional.normalize(self.directions, dim=0)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What is kept, by field."""
+        return {one.name: getattr(self, one.name) for one in fields(self)}
 
     def strange(self, seen: Seen) -> Tensor:
         """The share of known prompts that are less strange: [N] within 0 and 1; 0.99 is one in a hundred."""
@@ -157,11 +172,3 @@ class Familiar:
         found = cls(standard.mean, standard.scale, directions, outside, torch.zeros(1))
         reference = found.distance(states[held]).sort().values
         return cls(standard.mean, standard.scale, directions, outside, reference)
-
-
-def _distance(x: Tensor, directions: Tensor, rest: Tensor) -> Tensor:
-    """Squared whitened length inside (a mean over directions) plus relative squared length outside."""
-    inside = x @ directions
-    unit = torch.nn.functional.normalize(directions, dim=0)
-    outside = (x.square().sum(1) - (x @ unit).square().sum(1)).clamp_min(0) / rest
-    return inside.square().mean(1) + outside

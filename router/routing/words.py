@@ -117,9 +117,7 @@ class Vocabulary(NamedTuple):
 
     def rows(self, texts: Sequence[str]) -> Sparse:
         """TF-IDF rows of unit length: (1 + log count) times idf."""
-        column = np.full(BUCKETS, -1, dtype=np.int64)
-        column[self.buckets.numpy()] = np.arange(self.buckets.numel())
-        parts = list(_rows(self.kind, texts, column, self.idf.numpy()))
+        parts = list(_rows(self.kind, texts, self.buckets.numpy(), self.idf.numpy()))
         sizes = np.cumsum([0, *(ids.size for ids, _ in parts)])
         ids = np.concatenate([ids for ids, _ in parts]) if parts else np.zeros(0, dtype=np.int64)
         values = np.concatenate([v for _, v in parts]) if parts else np.zeros(0, dtype=np.float32)
@@ -128,12 +126,14 @@ class Vocabulary(NamedTuple):
 
 
 def _rows(
-    kind: str, texts: Sequence[str], column: NDArray[np.int64], idf: NDArray[np.float32]
+    kind: str, texts: Sequence[str], columns: NDArray[np.int64], idf: NDArray[np.float32]
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
     for text in texts:
         buckets, counts = _counted(kind, text)
-        ids = column[buckets]
-        known = ids >= 0
+        # columns are sorted, so a text looks up its own buckets: a table of all would cost a prompt more
+        ids = np.searchsorted(columns, buckets)
+        known = ids < columns.size
+        known[known] = columns[ids[known]] == buckets[known]
         ids = ids[known]
         values = ((1 + np.log(counts[known])) * idf[ids]).astype(np.float32)
         yield ids, values / max(float(np.linalg.norm(values)), 1e-12)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from typer.testing import CliRunner
 
 from pilothouse.agents import Pilot
 from pilothouse.agents.cli.route import app
-from pilothouse.agents.routers import Router, turns_of
+from pilothouse.agents.routers import Router, open_reader, turns_of
 from pilothouse.agents.voyage import Unlogged
 from pilothouse.router.policy import Policy
 from pilothouse.router.probes.probe import ProbeBank
@@ -196,3 +197,12 @@ def test_compare_leaves_a_report(tmp_path: Path) -> None:
     names = [row["name"] for row in json.loads((tmp_path / "r/report.json").read_text())["rows_left_out"]]
     assert {"stack", "words", "length", "constant", "random"} <= set(names)
     assert found["verdict"]
+
+
+def test_a_rounded_scout_is_read_by_itself(fitted: Path) -> None:
+    exact = Router.open(fitted)
+    rounded = Router(replace(exact.policy, scout={**exact.policy.scout, "precision": "int8"}), exact.reader)
+    assert exact.reader.spec["precision"] == "float32"
+    assert exact.shared == tuple(exact.policy.scout["layers"])
+    assert rounded.shared == ()
+    assert open_reader("starter", precision="int8").spec["precision"] == "int8"

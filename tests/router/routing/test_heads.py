@@ -9,12 +9,13 @@ import torch
 from planted import planted
 
 from pilothouse.router.routing.heads import facts_of, restored, tensors_of
+from pilothouse.router.routing.nearness import radial
 from pilothouse.router.routing.recipes import KINDS, RECIPES, usable
 from pilothouse.router.routing.ridge import ALPHAS, eigen, fit_ridge, gathered, plain_ridge
 from pilothouse.router.routing.seen import parts_of, quality_of, targets_of
 from pilothouse.router.routing.stack import fit_stack, folds_of, not_negative
 from pilothouse.router.routing.trees import forest
-from pilothouse.router.routing.words import Vocabulary
+from pilothouse.router.routing.words import Vocabulary, words_of
 from pilothouse.store.errors import UsageError
 
 
@@ -113,6 +114,24 @@ def test_text_heads_find_a_word(name: str) -> None:
     asked = Seen((test.seen.texts[0], test.seen.texts[0] + " integral of a rather long expression"))
     level = quality_of(head.predict(asked), targets_of(quality).base)[:, 0]
     assert float(level[1] - level[0]) > 0.5
+
+
+def test_a_text_finds_its_own_columns_and_no_others() -> None:
+    texts = ["red apple", "red pear", "green apple", "green pear"]
+    vocabulary = Vocabulary.fit("words", texts)
+    found = vocabulary.rows(["red zebra apple", "zebra", ""])
+    place = {int(bucket): at for at, bucket in enumerate(vocabulary.buckets.tolist())}
+    wanted = sorted(place[int(words_of(word)[0])] for word in ("red", "apple"))
+    assert found.offsets.tolist() == [0, 2, 2, 2]
+    assert found.ids.tolist() == wanted
+    assert float(found.values.square().sum()) == pytest.approx(1.0)
+
+
+def test_a_kernel_near_known_lengths_is_the_kernel() -> None:
+    x, landmarks = torch.randn(2, 5, 7, generator=torch.Generator().manual_seed(1)).unbind(0)
+    wanted = torch.exp(-0.5 * torch.cdist(x.double(), landmarks.double()).square()).float()
+    torch.testing.assert_close(radial(x, landmarks, 0.5, landmarks.square().sum(1)), wanted)
+    torch.testing.assert_close(radial(x, landmarks, 0.5), wanted)
 
 
 def test_sparse_rows_times_dense_equals_dense_product() -> None:

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from planted import table_of
 from transformers import BertConfig, BertModel, LlamaConfig, LlamaForCausalLM
 
-from pilothouse.router.routing.scouts import DecoderReader, EncoderReader, TextReader, read_table_with
+from pilothouse.router.routing.scouts import (
+    DecoderReader,
+    EncoderReader,
+    TextReader,
+    TorchForward,
+    TorchHidden,
+    read_table_with,
+)
 from pilothouse.router.taps import POOLINGS, Site, Taps
 from pilothouse.store.errors import UsageError
 from pilothouse.store.records import Message
@@ -33,7 +41,9 @@ def decoder() -> DecoderReader:
         vocab_size=96, hidden_size=16, intermediate_size=24, num_hidden_layers=3, num_attention_heads=2
     )
     site = Site((0, 2), ("last", "mean", "max_rolling_mean"))
-    return DecoderReader(LlamaForCausalLM(config).eval(), encode, site, {"kind": "decoder", "n": 1}, 64)
+    return DecoderReader(
+        TorchForward(LlamaForCausalLM(config).eval()), encode, site, {"kind": "decoder", "n": 1}, 64
+    )
 
 
 def encoder(poolings: tuple[str, ...] = ("mean", "last")) -> EncoderReader:
@@ -41,7 +51,13 @@ def encoder(poolings: tuple[str, ...] = ("mean", "last")) -> EncoderReader:
     config = BertConfig(
         vocab_size=96, hidden_size=16, intermediate_size=24, num_hidden_layers=2, num_attention_heads=2
     )
-    return EncoderReader(BertModel(config).eval(), encode, (0, 2), poolings, {"kind": "encoder"}, 8)
+    model = TorchHidden(BertModel(config).eval())
+    return EncoderReader(model, encode, (0, 2), poolings, {"kind": "encoder"}, 8)
+
+
+def model_of(reader: DecoderReader | EncoderReader) -> Any:
+    """The torch model behind a reader of these tests."""
+    return (reader.forward if isinstance(reader, DecoderReader) else reader.hidden).model  # type: ignore[attr-defined]
 
 
 def test_decoder_batch_equals_solo_and_equals_taps() -> None:
@@ -52,8 +68,8 @@ def test_decoder_batch_equals_solo_and_equals_taps() -> None:
     for i, text in enumerate(TEXTS):
         alone = reader.read([turns(text)])
         torch.testing.assert_close(alone.states[0], together.states[i])  # type: ignore[index]
-        with torch.inference_mode(), Taps(reader.model, (0, 2)) as taps:
-            logits = reader.model(input_ids=torch.tensor([encode(turns(text))])).logits[0, -1]
+        with torch.inference_mode(), Taps(model_of(reader), (0, 2)) as taps:
+            logits = model_of(reader)(input_ids=torch.tensor([encode(turns(text))])).logits[0, -1]
         torch.testing.assert_close(reader.site.vector(taps.states), together.states[i])
         log_p = torch.log_softmax(logits, 0)
         assert float(together.signals[i, 0]) == pytest.approx(float(log_p.max()), abs=1e-5)
@@ -66,8 +82,8 @@ def test_a_decoder_pools_the_last_turn_where_its_site_says_so() -> None:
     found = reader.read([(earlier, line), (line,)])
     assert found.states is not None
     ids = encode((earlier, line))
-    with torch.inference_mode(), Taps(reader.model, (2,)) as taps:
-        reader.model(input_ids=torch.tensor([ids]))
+    with torch.inference_mode(), Taps(model_of(reader), (2,)) as taps:
+        model_of(reader)(input_ids=torch.tensor([ids]))
     own = taps.states[2][0, -len(encode((line,))) :]
     torch.testing.assert_close(found.states[0], POOLINGS["max_rolling_mean"](own))
     assert not torch.allclose(found.states[0], found.states[1], atol=1e-3)  # attention still sees before
@@ -81,7 +97,7 @@ def test_encoder_pools_its_hidden_states_and_cuts_long_prompts() -> None:
         ids = encode(turns(text))
         ids = ids if len(ids) <= 8 else [*ids[:7], ids[-1]]
         with torch.inference_mode():
-            states = reader.model(input_ids=torch.tensor([ids]), output_hidden_states=True).hidden_states
+            states = model_of(reader)(input_ids=torch.tensor([ids]), output_hidden_states=True).hidden_states
         parts = [f(states[layer][0]) for layer in (0, 2) for f in (lambda x: x.mean(0), lambda x: x[-1])]
         torch.testing.assert_close(found[i], torch.cat(parts), rtol=1e-4, atol=1e-5)
 
@@ -99,7 +115,7 @@ def test_cache_gives_back_what_was_read(tmp_path: Path) -> None:
     table = table_of(TEXTS, torch.ones(len(TEXTS), 1), ("g",) * len(TEXTS))
     reader = decoder()
     first = read_table_with(reader, table, tmp_path)
-    reader.model = torch.nn.Identity()  # would fail if it were asked again
+    reader.forward = TorchForward(torch.nn.Identity())  # would fail if it were asked again
     second = read_table_with(reader, table, tmp_path)
     assert torch.equal(first.states, second.states)  # type: ignore[arg-type]
     assert torch.equal(first.signals, second.signals)  # type: ignore[arg-type]
