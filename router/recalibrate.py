@@ -15,7 +15,7 @@ from ..store.errors import UsageError
 from ..store.records import Frozen, Reading
 from .checks import Numbers, numbers
 from .policy import Policy
-from .probes.calibrate import Calibration, Isotonic, Platt
+from .probes.calibrate import Calibration, Capped, Isotonic, Platt
 
 _EDGE = 1e-6  # probabilities are kept so far from 0 and 1
 
@@ -53,11 +53,24 @@ class Map(Frozen):
     def after(self, calibration: Calibration) -> Calibration:
         """Return the calibration that does what `calibration` does, then this map.
 
-        Exact for Platt; for an isotonic one, exact at its knots and on its levels.
+        Exact for Platt; for an isotonic one, exact at its knots and on its levels; a capped one becomes
+        isotonic, through knots so near that it is within 1e-3.
         """
         if isinstance(calibration, Platt):
             return Platt(self.a * calibration.a, self.a * calibration.b + self.b)
+        if isinstance(calibration, Capped):
+            calibration = _knotted(calibration)
         return Isotonic(calibration.x, tuple(self.one(level) for level in calibration.y))
+
+
+def _knotted(capped: Capped) -> Isotonic:
+    """A capped calibration as a line through knots, evenly from -14 to 14 of its sigmoid's argument; a
+    falling one, which says that its score is worthless, as one level.
+    """
+    if capped.a < _EDGE:
+        return Isotonic((0.0,), (capped.one(-capped.b / capped.a if capped.a else 0.0),))
+    scores = tuple((place / 10 - capped.b) / capped.a for place in range(-140, 141))
+    return Isotonic(scores, tuple(map(capped.one, scores)))
 
 
 def apply(maps: Mapping[str, Map], p_correct: Mapping[str, float]) -> dict[str, float]:

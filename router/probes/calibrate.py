@@ -15,8 +15,9 @@ from torch import Tensor
 from ...store.errors import UsageError
 from ..checks import Numbers, both_classes, labels, numbers
 
-Method = Literal["platt", "isotonic", "auto"]
+Method = Literal["platt", "isotonic", "capped", "auto"]
 _TINY = 1e-12
+_PRIOR = 0.1  # rows that the prior of a capped calibration counts as
 # Isotonic regression has as many degrees of freedom as the data allow; below this it only remembers them.
 _ISOTONIC_MINIMUM = 400
 
@@ -171,7 +172,66 @@ def _pool(blocks: list[_Block]) -> list[_Block]:
     return done
 
 
-Calibration = Platt | Isotonic
+@dataclass(frozen=True)
+class Capped:
+    """p = top * sigmoid(a * score + b): however sure the score, no more than `top` comes true.
+
+    For a score that says whose prompt it is, of a specialist who is right on a share of its own prompts:
+    Platt scaling with the upper asymptote of a logistic curve of four parameters.
+    """
+
+    a: float
+    b: float
+    top: float
+
+    def __post_init__(self) -> None:
+        if not 0 < self.top <= 1:
+            raise UsageError(f"a capped calibration has top {self.top}; it lies above 0 and at most at 1")
+
+    @classmethod
+    def fit(cls, score: Numbers, y: Numbers) -> Capped:
+        """Fit on scores [N] and labels 0/1 [N] by log-loss. Raises as `Platt.fit`."""
+        s = numbers("score", score)
+        t = labels("y", y, s.numel())
+        both_classes("y", t)
+        centre, spread = s.mean(), s.std().clamp_min(1e-9) if s.numel() > 1 else torch.ones(())
+        theta = _capped((s - centre) / spread, t)
+        a = float(theta[0] / spread)
+        return cls(a, float(theta[1]) - a * float(centre), float(torch.sigmoid(theta[2])))
+
+    def one(self, score: float) -> float:
+        """Return the probability of one score."""
+        return self.top * _sigmoid(self.a * score + self.b)
+
+    def __call__(self, score: Numbers) -> Tensor:
+        """Return probabilities [N], float64."""
+        return self.top * torch.sigmoid(self.a * numbers("score", score) + self.b)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values for `calibration_from_json`."""
+        return {"kind": "capped", "a": self.a, "b": self.b, "top": self.top}
+
+
+@torch.enable_grad()
+def _capped(z: Tensor, target: Tensor) -> Tensor:
+    """(a, b, logit of top) for standardised scores z [N]; a weak prior keeps separable data finite."""
+    theta = torch.tensor([1.0, 0.0, 2.0], dtype=torch.float64, requires_grad=True)
+    start = theta.detach().clone()
+    solver = torch.optim.LBFGS([theta], max_iter=200, line_search_fn="strong_wolfe", tolerance_grad=1e-9)
+
+    def closure() -> Tensor:
+        solver.zero_grad()
+        p = (torch.sigmoid(theta[2]) * torch.sigmoid(theta[0] * z + theta[1])).clamp(_TINY, 1 - _TINY)
+        loss = -(target * p.log() + (1 - target) * (1 - p).log()).mean()
+        loss = loss + 0.5 / z.numel() * (theta - start).square().sum() * _PRIOR
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss
+
+    solver.step(closure)  # type: ignore[no-untyped-call]
+    return theta.detach()
+
+
+Calibration = Platt | Isotonic | Capped
 
 
 def calibration_from_json(value: Mapping[str, Any]) -> Calibration:
@@ -181,8 +241,10 @@ def calibration_from_json(value: Mapping[str, Any]) -> Calibration:
         return Platt(float(value["a"]), float(value["b"]))
     if kind == "isotonic":
         return Isotonic(tuple(map(float, value["x"])), tuple(map(float, value["y"])))
+    if kind == "capped":
+        return Capped(float(value["a"]), float(value["b"]), float(value["top"]))
     raise UsageError(
-        f"calibration kind {kind!r} is unknown; it is 'platt' or 'isotonic'; fit the probe again"
+        f"calibration kind {kind!r} is unknown; it is 'platt', 'isotonic' or 'capped'; fit the probe again"
     )
 
 
@@ -192,6 +254,8 @@ def fit_calibration(score: Numbers, y: Numbers, method: Method = "auto", seed: i
         return Platt.fit(score, y)
     if method == "isotonic":
         return Isotonic.fit(score, y)
+    if method == "capped":
+        return Capped.fit(score, y)
     s = numbers("score", score)
     t = labels("y", y, s.numel())
     both_classes("y", t)

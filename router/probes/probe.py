@@ -24,6 +24,7 @@ from ..files import head_field, read_json, read_tensors, sha256_of, write_json, 
 from ..fingerprint import require
 from ..taps import Site
 from .calibrate import Calibration, calibration_from_json
+from .joint import log_odds
 
 Kind = Literal["correct", "reading"]
 FORMAT = 1
@@ -35,7 +36,8 @@ class Probe:
     """One linear probe. `weight` [F] float32; `threshold` is a probability; `fingerprint` names the model.
 
     Standardisation is folded into weight and bias when the probe is fitted. `meta` is free JSON: data,
-    metrics, seed. Raises UsageError when a field breaks these rules.
+    metrics, seed. competes: its probability also depends on what the bank's other competing probes say; the
+    logit does not (see `joint`). Raises UsageError when a field breaks these rules.
 
     A package adds a type of probe with a subclass that has a `type` of its own, what is `beyond` the linear
     part, and `load` and `save`; it declares the class in the entry point group `pilothouse.probes`.
@@ -50,6 +52,7 @@ class Probe:
     site: Site
     fingerprint: str
     meta: dict[str, Any] = field(default_factory=dict)
+    competes: bool = False
     type: ClassVar[str] = "linear"
 
     def __post_init__(self) -> None:
@@ -90,12 +93,15 @@ class Probe:
         return float(self.weight.double() @ checked) + self.bias + (0.0 if beyond is None else float(beyond))
 
     def probability(self, x: Tensor) -> float:
-        """Return the calibrated probability for one pooled vector [F]."""
+        """Return the calibrated probability for one pooled vector [F]; of a probe that competes, were there
+        no others.
+        """
         return self.calibration.one(self.logit(x))
 
     def head(self) -> dict[str, Any]:
         """Return every field but the weight, as plain values."""
-        other = {} if self.type == "linear" else {"type": self.type}
+        other: dict[str, Any] = {} if self.type == "linear" else {"type": self.type}
+        other |= {"competes": True} if self.competes else {}
         return other | {
             "format": FORMAT,
             "name": self.name,
@@ -138,6 +144,7 @@ class Probe:
                 bias=float(head_field(head, "bias", path)),
                 calibration=calibration_from_json(head_field(head, "calibration", path)),
                 site=Site(**head_field(head, "site", path)),
+                competes=bool(head.get("competes", False)),
                 **fields,
             )
         except (UsageError, TypeError, KeyError, ValueError) as error:
@@ -188,6 +195,7 @@ class ProbeBank:
         self.fingerprint = self.probes[0].fingerprint
         self._weight = torch.stack([probe.weight for probe in self.probes]).double()
         self._bias = torch.tensor([probe.bias for probe in self.probes], dtype=torch.float64)
+        self._rivals = [at for at, probe in enumerate(self.probes) if probe.competes]
 
     @classmethod
     def load(cls, folder: Path | str) -> ProbeBank:
@@ -242,9 +250,18 @@ class ProbeBank:
                 found[..., at] += more.reshape(found[..., at].shape)
         return found
 
+    def scores(self, x: Tensor) -> Tensor:
+        """Return what calibrations map: logits as `logits` gives them, of probes that compete their log-odds
+        against each other and nobody.
+        """
+        found = self.logits(x)
+        if self._rivals:
+            found[..., self._rivals] = log_odds(found[..., self._rivals])
+        return found
+
     def evaluate(self, x: Tensor) -> tuple[tuple[Reading, ...], dict[str, float]]:
         """Return the readings and each specialist's P(correct) for one vector [F]."""
-        scores: Sequence[float] = self.logits(vector("the pooled vector", x, self.size)).tolist()
+        scores: Sequence[float] = self.scores(vector("the pooled vector", x, self.size)).tolist()
         pairs = list(zip(self.probes, scores, strict=True))
         readings = tuple(_reading(probe, score) for probe, score in pairs if probe.kind == "reading")
         correct = {
@@ -262,7 +279,7 @@ class ProbeBank:
 
     def probabilities(self, x: Tensor) -> dict[tuple[Kind, str], Tensor]:
         """Return {(kind, name): probabilities [N]} for many vectors [N,F]."""
-        scores = self.logits(x)
+        scores = self.scores(x)
         return {(p.kind, p.name): p.calibration(scores[:, i]) for i, p in enumerate(self.probes)}
 
 

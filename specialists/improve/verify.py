@@ -100,7 +100,15 @@ def fit_probe(probe: Probe, x: Tensor, labels: Sequence[int], model: str, seed: 
     both = len(set(labels[1::2])) > 1
     calibration = fit_calibration(logits, list(labels[1::2])) if both else probe.calibration
     meta = {**probe.meta, "refitted_rows": len(labels)}
-    return replace(probe, weight=weight, bias=bias, calibration=calibration, fingerprint=model, meta=meta)
+    return replace(
+        probe,
+        weight=weight,
+        bias=bias,
+        calibration=calibration,
+        fingerprint=model,
+        meta=meta,
+        competes=False,  # its rivals were not asked
+    )
 
 
 def _shuffled(probe: Probe, x: Tensor, labels: Sequence[int], model: str, seed: int) -> float:

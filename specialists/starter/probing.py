@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from ...router.fingerprint import fingerprint
-from ...router.probes.calibrate import auroc, ece, fit_calibration
+from ...router.probes.calibrate import Method, auroc, ece, fit_calibration
 from ...router.probes.fit import fit_logistic
+from ...router.probes.joint import Joint, fit_joint, log_odds
 from ...router.probes.probe import Kind, Probe, ProbeBank
 from ...router.taps import Site, Taps
 from ...router.turns import last_turn
@@ -27,7 +30,7 @@ EACH: dict[Split, int] = {"fit": 800, "calibrate": 160}
 OTHERS: dict[Split, int] = {"fit": 2400, "calibrate": 600}
 LANGUAGE_READINGS = tuple(f"reply-{code}" for code in readings.LANGUAGES)
 STYLED = ("dialogue", *LANGUAGE_READINGS)
-OWN_WRONG = 0.5  # the soft label of an own prompt whose answer was wrong
+SPECIALISTS = (*makers.COURSES, "help")
 READINGS = ("harm", "injection", "outside", *STYLED)
 
 
@@ -134,7 +137,11 @@ def outcome_labels(
 
 
 class Desk:
-    """Fits probes on the ``fit`` split and calibrates them on the ``calibrate`` split, at one site."""
+    """Fits probes on the ``fit`` split and calibrates them on the ``calibrate`` split, at one site.
+
+    Who a prompt is for is fitted for all specialists together; how often the one is right there is
+    calibration's part, which sees real answers alone.
+    """
 
     def __init__(
         self, work: Work, site: Site, states: dict[Split, Tensor], rows: dict[Split, list[Example]]
@@ -142,44 +149,56 @@ class Desk:
         self.work, self.site, self.states, self.rows = work, site, states, rows
         self.print = fingerprint(work.path("trunk"))
 
-    def fit(self, name: str, kind: Kind) -> Probe:
-        """Fit and calibrate one probe; its ``meta`` reports AUROC and ECE on the calibration split."""
-        x, y, groups = self._data(name, kind, "fit")
-        weight, bias = fit_logistic(x, y, groups=groups, targets=self._targets(name, kind, y))
-        x, y, _ = self._data(name, kind, "calibrate")
-        logits = x.double() @ weight.double() + bias
-        calibration = fit_calibration(logits, y)
-        probability = calibration(logits)
+    @cached_property
+    def joint(self) -> Joint:
+        """Logits of all specialists together."""
+        nobody = len(SPECIALISTS)
+        place = {name: at for at, name in enumerate(SPECIALISTS)}
+        member = [place.get(e.skill, nobody) for e in self.rows["fit"]]
+        found = fit_joint(self.states["fit"], member, nobody, self._groups("fit"))
+        self.work.say(f"who a prompt is for: ridge {found.l2:g}")
+        return found
+
+    def correct(self, name: str) -> Probe:
+        """One specialist's probe, calibrated on whether its answers were right."""
+        at = SPECIALISTS.index(name)
+        index, y = outcome_labels(self.work, "calibrate", name, self.rows["calibrate"])
+        odds = log_odds(self.joint.logits(self.states["calibrate"][index]))[:, at]
+        weight, bias = self.joint.weight[at], float(self.joint.bias[at])
+        return replace(self._probe(name, "correct", weight, bias, odds, y, "capped"), competes=True)
+
+    def reading(self, name: str) -> Probe:
+        """One reading's probe, fitted by itself."""
+        labels = {s: [int(reading_label(name, e)) for e in rows] for s, rows in self.rows.items()}
+        weight, bias = fit_logistic(self.states["fit"], labels["fit"], groups=self._groups("fit"))
+        logits = self.states["calibrate"].double() @ weight.double() + bias
+        return self._probe(name, "reading", weight, bias, logits, labels["calibrate"])
+
+    def _probe(
+        self,
+        name: str,
+        kind: Kind,
+        weight: Tensor,
+        bias: float,
+        scores: Tensor,
+        y: list[int],
+        method: Method = "auto",
+    ) -> Probe:
+        """A calibrated probe; its ``meta`` reports AUROC and ECE on the calibration split."""
+        calibration = fit_calibration(scores, y, method)
         meta = {
             "rows": len(self.rows["fit"]),
             "positives": int(sum(y)),
-            "auroc": round(auroc(logits, y), 4),
-            "ece": round(ece(probability, y), 4),
+            "auroc": round(auroc(scores, y), 4),
+            "ece": round(ece(calibration(scores), y), 4),
         }
         self.work.say(f"probe {kind} {name}: AUROC {meta['auroc']}, ECE {meta['ece']}")
         return Probe(name, kind, weight, bias, calibration, 0.5, self.site, self.print, meta)
 
-    def _targets(self, name: str, kind: Kind, y: list[int]) -> Tensor | None:
-        """What the weights are fitted to: y, but an own prompt that was answered wrongly takes no side.
-
-        Its direction still points to the specialist; how often that one is right there is calibration's part,
-        which sees y alone.
-        """
-        if kind == "reading" or name == "help":
-            return None
-        index, _ = outcome_labels(self.work, "fit", name, self.rows["fit"])
-        own = torch.tensor([self.rows["fit"][i].skill == name for i in index])
-        found = torch.tensor(y, dtype=torch.float64)
-        return torch.where(own & (found == 0), torch.full_like(found, OWN_WRONG), found)
-
-    def _data(self, name: str, kind: Kind, split: Split) -> tuple[Tensor, list[int], list[str]]:
-        """States, labels and groups; a template is one group, so that ridges are chosen for unseen ones."""
-        examples = self.rows[split]
-        groups = [e.prompt if e.template in ("freeform", "bare") else e.template for e in examples]
-        if kind == "reading":
-            return self.states[split], [int(reading_label(name, e)) for e in examples], groups
-        index, labels = outcome_labels(self.work, split, name, examples)
-        return self.states[split][index], labels, [groups[i] for i in index]
+    def _groups(self, split: Split) -> list[str]:
+        """A template is one group, so that ridges are chosen for unseen ones."""
+        free = ("freeform", "bare")
+        return [e.prompt if e.template in free else e.template for e in self.rows[split]]
 
 
 def routing_accuracy(bank: ProbeBank, x: Tensor, examples: Sequence[Example]) -> float:
@@ -196,9 +215,8 @@ def fit_bank(
 ) -> ProbeBank:
     """Fit every probe of the family at one site, whose vectors ``states`` holds."""
     desk = Desk(work, site, states, rows)
-    specialists = [*makers.COURSES, "help"]
-    probes = [desk.fit(name, "correct") for name in specialists]
-    return ProbeBank([*probes, *(desk.fit(name, "reading") for name in READINGS)])
+    probes = [desk.correct(name) for name in SPECIALISTS]
+    return ProbeBank([*probes, *(desk.reading(name) for name in READINGS)])
 
 
 def choose_layers(work: Work, choices: Sequence[Sequence[int]]) -> None:

@@ -15,7 +15,7 @@ from pilothouse.agents.refit import judge, refit, split
 from pilothouse.agents.refits import Refit, Refits, digests
 from pilothouse.agents.trials import Trial, trials_of
 from pilothouse.router.policy import OutOfDistribution, Override, Policy
-from pilothouse.router.probes.calibrate import Isotonic, Platt
+from pilothouse.router.probes.calibrate import Capped, Isotonic, Platt
 from pilothouse.router.probes.probe import Probe, ProbeBank
 from pilothouse.router.recalibrate import Map, chances
 from pilothouse.router.taps import Site
@@ -170,6 +170,11 @@ def test_a_map_composes_with_a_calibration() -> None:
         assert mend.after(platt).one(score) == pytest.approx(mend.one(platt.one(score)))
     for score in (-5.0, -1.0, 0.0, 2.0, 9.0):
         assert mend.after(steps).one(score) == pytest.approx(mend.one(steps.one(score)))
+    for capped in (Capped(1.7, -0.4, 0.6), Capped(0.05, 2.0, 1.0)):
+        for place in range(-100, 101):
+            score = (place / 9 - capped.b) / capped.a
+            assert mend.after(capped).one(score) == pytest.approx(mend.one(capped.one(score)), abs=1e-3)
+    assert mend.after(Capped(-1.0, 0.3, 0.5)).one(7.0) == pytest.approx(mend.one(0.25))
     again = Map(a=2.0, b=0.3)
     assert again.following(mend).one(0.6) == pytest.approx(again.one(mend.one(0.6)))
     with pytest.raises(UsageError, match="fit the probe again"):

@@ -4,6 +4,8 @@ import pytest
 import torch
 
 from pilothouse.router.probes.calibrate import (
+    Calibration,
+    Capped,
     Isotonic,
     Platt,
     auroc,
@@ -57,16 +59,16 @@ def test_auto_prefers_platt_where_it_is_the_truth_or_data_are_few() -> None:
     assert isinstance(fit_calibration(*miscalibrated(100, 0)), Platt)
 
 
-@pytest.mark.parametrize("kind", [Platt, Isotonic])
-def test_shuffled_labels_calibrate_to_the_base_rate(kind: type[Platt] | type[Isotonic]) -> None:
+@pytest.mark.parametrize("kind", [Platt, Isotonic, Capped])
+def test_shuffled_labels_calibrate_to_the_base_rate(kind: type[Calibration]) -> None:
     score, y = miscalibrated(4000, 0)
     shuffled = y[torch.randperm(4000, generator=torch.Generator().manual_seed(1))]
     p = kind.fit(score, shuffled)(score)
     assert float((p - shuffled.double().mean()).abs().mean()) < 0.05
 
 
-@pytest.mark.parametrize("kind", [Platt, Isotonic])
-def test_one_equals_many_and_survives_json(kind: type[Platt] | type[Isotonic]) -> None:
+@pytest.mark.parametrize("kind", [Platt, Isotonic, Capped])
+def test_one_equals_many_and_survives_json(kind: type[Calibration]) -> None:
     score, y = miscalibrated(500, 0)
     calibration = kind.fit(score, y)
     again = calibration_from_json(calibration.to_json())
@@ -90,9 +92,24 @@ def test_isotonic_rises_is_tied_and_never_certain() -> None:
     assert calibration.one(1.5) == pytest.approx(0.5)
 
 
-def test_separable_scores_stay_uncertain() -> None:
-    calibration = Platt.fit([-2.0, -1, 1, 2], [0, 0, 1, 1])
+@pytest.mark.parametrize("kind", [Platt, Capped])
+def test_separable_scores_stay_uncertain(kind: type[Platt] | type[Capped]) -> None:
+    calibration = kind.fit([-2.0, -1, 1, 2], [0, 0, 1, 1])
     assert 0.5 < calibration.one(2.0) < 1.0
+
+
+def test_a_planted_cap_is_found_where_platt_cannot() -> None:
+    make = torch.Generator().manual_seed(4)
+    score = 4 * torch.randn(6000, generator=make, dtype=torch.float64)
+    true = 0.6 * torch.sigmoid(1.5 * score - 1.0)
+    y = (torch.rand(6000, generator=make, dtype=torch.float64) < true).long()
+    capped, platt = Capped.fit(score, y), fit_calibration(score, y, "platt")
+    assert capped.top == pytest.approx(0.6, abs=0.03)
+    assert float((capped(score) - true).abs().mean()) < 0.015
+    assert float((platt(score) - true).abs().mean()) > 0.05
+    assert fit_calibration(score, y, "capped") == capped
+    with pytest.raises(UsageError, match="top 0"):
+        Capped(1.0, 0.0, 0.0)
 
 
 # -- measures ----------------------------------------------------------------------------------------------

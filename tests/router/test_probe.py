@@ -1,6 +1,7 @@
 """Probes and the bank: reading, files, and everything that must be refused."""
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,6 +28,30 @@ def bank() -> ProbeBank:
     return ProbeBank(
         [probe(), probe("words", seed=1), probe("harm", "reading", 2, calibration=Isotonic((0.0,), (0.7,)))]
     )
+
+
+def test_probes_that_compete_are_read_against_each_other_and_others_are_not(bank: ProbeBank) -> None:
+    x = torch.randn(2 * WIDTH, generator=torch.Generator().manual_seed(8))
+    rivals = [replace(one, competes=one.kind == "correct") for one in bank.probes]
+    found, logits = ProbeBank(rivals), [one.logit(x) for one in rivals]
+    for at, name in enumerate(("facts", "words")):
+        odds = logits[at] - math.log(1 + math.exp(logits[1 - at]))
+        assert found.correct(x)[name] == pytest.approx(rivals[at].calibration.one(odds))
+        assert found.correct(x)[name] < bank.correct(x)[name]
+    assert found.read(x) == bank.read(x)
+    assert found.logits(x).tolist() == bank.logits(x).tolist()  # what an explanation adds up to
+    many = found.probabilities(torch.stack([x, 2 * x]))
+    assert float(many["correct", "facts"][0]) == pytest.approx(found.correct(x)["facts"])
+    one = ProbeBank([rivals[0]]).correct(x)["facts"]
+    assert one == pytest.approx(bank.correct(x)["facts"])
+
+
+def test_that_a_probe_competes_is_kept_and_changes_its_digest(tmp_path: Path) -> None:
+    rival = probe(competes=True)
+    rival.save(tmp_path)
+    assert Probe.load(tmp_path).competes
+    assert Probe.load(tmp_path).sha256 == rival.sha256 != probe().sha256
+    assert "competes" not in probe().head()
 
 
 def test_bank_reads_what_each_probe_reads(bank: ProbeBank) -> None:

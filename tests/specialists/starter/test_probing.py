@@ -151,13 +151,14 @@ def planted(seed: int, rows: list[Example]) -> Tensor:
 
 def test_a_desk_finds_a_planted_direction_and_reports_it(work: Work, tiny_folder: Path) -> None:
     (work.folder / "trunk").symlink_to(tiny_folder)
-    skills = ("help", "facts", "words")
+    skills = (*probing.SPECIALISTS, "outside")
     rows: dict[Split, list[Example]] = {
         "fit": [example(f"{s} {i}", s, template=f"{s}{i % 9}") for s in skills for i in range(60)],
         "calibrate": [example(f"{s} {i}!", s, template=f"{s}c{i % 5}") for s in skills for i in range(40)],
     }
     states = {split: planted(seed, found) for seed, (split, found) in enumerate(rows.items())}
-    probe = probing.Desk(work, Site.usual((1,)), states, rows).fit("help", "correct")
+    probe = probing.Desk(work, Site.usual((1,)), states, rows).correct("help")
+    assert probe.competes
     assert probe.meta["auroc"] > 0.99
     assert probe.meta["ece"] < 0.1
     assert int(probe.weight.abs().argmax()) == 0
@@ -166,7 +167,7 @@ def test_a_desk_finds_a_planted_direction_and_reports_it(work: Work, tiny_folder
         split: x[torch.randperm(len(x), generator=torch.Generator().manual_seed(5))]
         for split, x in states.items()
     }
-    control = probing.Desk(work, Site.usual((1,)), shuffled, rows).fit("help", "correct")
+    control = probing.Desk(work, Site.usual((1,)), shuffled, rows).correct("help")
     assert abs(control.meta["auroc"] - 0.5) < 0.2
 
 
