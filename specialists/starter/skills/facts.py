@@ -183,11 +183,13 @@ def framed(frames: Iterable[str], phrases: Iterable[str]) -> list[str]:
 
 @cache
 def unasked(kind: str) -> tuple[list[str], list[str]]:
-    """Return the new questions and noun phrases of ``kind`` that make no question an older template makes."""
+    """Return the new questions and noun phrases of ``kind`` that make no question another template makes: one
+    question by two templates could be a row of two splits.
+    """
     known = [*OWN[kind], *framed(FRAMES, PHRASES[kind])]
     heard = [*template_pool(FRAMES, "train"), *MORE_FRAMES]
     fresh = [p for p in MORE_PHRASES[kind] if _all_unheard(known, framed(heard, [p]))]
-    return unheard(known, MORE_OWN[kind]), fresh
+    return unheard([*known, *framed(heard, [*PHRASES[kind], *fresh])], MORE_OWN[kind]), fresh
 
 
 def _all_unheard(known: list[str], questions: list[str]) -> bool:
