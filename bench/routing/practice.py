@@ -82,7 +82,7 @@ def latency(
         lines.append((name, cell(read, "ms"), cell(found, "ms"), f"{np.percentile(whole[3:], 99):.1f} ms"))
     text = (
         "One prompt at a time, one torch thread, the process warm, with the heads that the policy stacked. "
-        "On the public sets of this page the trunk is read in int8 (`--precision int8`); the last row is the "
+        "Here the trunk is read in int8 (`--precision int8`), for the policy's fit too; the last row is the "
         "same policy with the trunk read exactly. The encoder is read in bfloat16 where the processor has it."
     )
     header = ("router", "scout alone", "scout and decision", "p99")
