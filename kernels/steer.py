@@ -129,15 +129,7 @@ class SteerTables:
 
     def clear(self, row: int) -> None:
         """Make `row` untouched again."""
-        for table in (
-            self.vector,
-            self.reader,
-            *self._columns(),
-            self.kind,
-            self.gate,
-            self.shift,
-            self.steady,
-        ):
+        for table in vars(self).values():
             table[row] = 0
 
     def _columns(self) -> tuple[Tensor, ...]:

@@ -22,6 +22,7 @@ from ...router.locate.place import Place
 from ...router.locate.run import record
 from .. import estimates
 from ..page import Goal, Section, cell
+from .toy import untaught
 
 PRIME, EQUALS, STEPS = 11, 11, 400
 NEURONS = 512  # ten of which are 2 %, so that ten random ones seldom hit what carries a sum
@@ -40,22 +41,16 @@ def trained(
     seed: int, steps: int = STEPS, price: float = PRICE, neurons: int = NEURONS, layers: int = 1
 ) -> Any:
     """A one-layer Llama that answers a + b modulo 11; `price` is paid for neurons that speak together."""
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    torch.manual_seed(seed)
-    config = LlamaConfig(
+    model = untaught(
+        seed,
         vocab_size=PRIME + 1,
         hidden_size=64,
         intermediate_size=neurons,
         num_hidden_layers=layers,
         num_attention_heads=4,
         max_position_embeddings=8,
-        tie_word_embeddings=False,
         pad_token_id=0,
-        bos_token_id=None,
-        eos_token_id=None,
-    )
-    model: Any = LlamaForCausalLM(config).train()
+    ).train()
     if price:
         model.model.layers[0].self_attn.q_proj.weight.requires_grad_(False).zero_()
     down, seen = model.model.layers[0].mlp.down_proj, list[torch.Tensor]()

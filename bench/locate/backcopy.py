@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ...router.locate.case import Case
+from .toy import taught, untaught
 
 START, TRIGGERS, VOCABULARY, LENGTH = 0, 3, 128, 32  # the triggers are the tokens 1 to 3
 LAYERS, HEADS, WIDTH, NEURONS = 3, 2, 32, 32
@@ -55,39 +56,27 @@ def called(tokens: Tensor) -> Tensor:
 
 def untrained(seed: int) -> Any:
     """The toy before training."""
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    torch.manual_seed(seed)
-    config = LlamaConfig(
+    return untaught(
+        seed,
         vocab_size=VOCABULARY,
         hidden_size=WIDTH,
         intermediate_size=NEURONS,
         num_hidden_layers=LAYERS,
         num_attention_heads=HEADS,
         max_position_embeddings=2 * LENGTH,
-        tie_word_embeddings=False,
-        pad_token_id=None,
-        bos_token_id=None,
-        eos_token_id=None,
     )
-    model: Any = LlamaForCausalLM(config)
-    return model.eval()
 
 
 def trained(seed: int, language: Bigrams, steps: int = STEPS) -> Any:
     """The toy after `steps` of reading."""
-    model = untrained(seed).train()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3, betas=(0.9, 0.99), weight_decay=0.01)
-    for step in range(steps):
-        for group in optimizer.param_groups:
-            group["lr"] = 3e-3 * min(1, (step + 1) / 30) * min(1, 2 * (1 - step / steps))
+    model = untrained(seed)
+
+    def loss_of(_step: int) -> Tensor:
         rows = language.rows(BATCH)
         logits = model(rows).logits[:, :-1]
-        loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), rows[:, 1:].flatten())
-        optimizer.zero_grad()
-        torch.autograd.backward(loss)
-        optimizer.step()
-    return model.eval().requires_grad_(False)
+        return torch.nn.functional.cross_entropy(logits.flatten(0, 1), rows[:, 1:].flatten())
+
+    return taught(model, steps, loss_of, warmup=30, decay=0.01, betas=(0.9, 0.99))
 
 
 @torch.no_grad()

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from ...router.locate.case import Case
+from .toy import taught, untaught
 
 KINDS, EACH, SHOWN = 4, 5, 8
 LABELS = (0, 1)
@@ -29,10 +30,8 @@ PRICE = 4e-3  # a length of what a head can write: few heads carry the task
 
 def trained(seed: int, steps: int, batch: int = 64) -> Any:
     """A small Llama, trained for `steps`; heads pay for what they write, so that few carry the task."""
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    torch.manual_seed(seed)
-    config = LlamaConfig(
+    model = untaught(
+        seed,
         vocab_size=VOCABULARY,
         hidden_size=WIDTH,
         intermediate_size=2 * WIDTH,
@@ -40,28 +39,19 @@ def trained(seed: int, steps: int, batch: int = 64) -> Any:
         num_attention_heads=HEADS,
         head_dim=SIZE,
         max_position_embeddings=64,
-        tie_word_embeddings=False,
-        pad_token_id=None,
-        bos_token_id=None,
-        eos_token_id=None,
     )
-    model: Any = LlamaForCausalLM(config).train()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3, weight_decay=0.05)
     generator = torch.Generator().manual_seed(seed)
-    for step in range(steps):
-        for group in optimizer.param_groups:
-            group["lr"] = 3e-3 * min(1, (step + 1) / 50) * min(1, 2 * (1 - step / steps))
+
+    def loss_of(step: int) -> Tensor:
         rows, answers = lessons(batch, generator)
         logits = model(rows).logits[:, 4::2]  # every item but the first two asks for its label
         wanted = torch.cat([rows[:, 5::2], answers[:, None]], 1)
         loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), wanted.flatten())
         # the price comes in while the task is learnt: asked in full from the start, some seeds never learn it
         paid = PRICE * min(1, 2 * step / steps)
-        loss = loss + paid * sum(_lengths(layer).sum() for layer in model.model.layers)
-        optimizer.zero_grad()
-        torch.autograd.backward(loss)
-        optimizer.step()
-    return model.eval().requires_grad_(False)
+        return loss + paid * sum(_lengths(layer).sum() for layer in model.model.layers)
+
+    return taught(model, steps, loss_of, warmup=50, decay=0.05)
 
 
 def _lengths(layer: Any) -> Tensor:

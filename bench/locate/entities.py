@@ -18,6 +18,7 @@ from ...router.locate.case import Case
 from ...router.locate.edit import Edit
 from ...router.locate.hops import HOPS, NONE
 from ...router.locate.place import Place
+from .toy import taught, untaught
 
 ENTITIES, BRIDGES, ANSWERS, FIRST, SECOND = 48, 12, 12, 2, 3  # FIRST and SECOND: relations of either hop
 ENTITY = FIRST + SECOND
@@ -72,10 +73,9 @@ def _drawn(among: int, count: int, generator: torch.Generator) -> list[int]:
 
 def untrained(seed: int) -> Any:
     """The toy before training."""
-    from transformers import MistralConfig, MistralForCausalLM
-
-    torch.manual_seed(seed)
-    config = MistralConfig(
+    return untaught(
+        seed,
+        "Mistral",
         vocab_size=VOCABULARY,
         hidden_size=WIDTH,
         intermediate_size=NEURONS,
@@ -85,31 +85,22 @@ def untrained(seed: int) -> Any:
         sliding_window=2,
         max_position_embeddings=16,
         tie_word_embeddings=True,
-        pad_token_id=None,
-        bos_token_id=None,
-        eos_token_id=None,
-    )
-    model: Any = MistralForCausalLM(config)
-    return model.eval().requires_grad_(False)
+    ).requires_grad_(False)
 
 
 def trained(seed: int, facts: Facts, steps: int = STEPS) -> Any:
     """The toy after `steps` of all lessons; a two-hop row also teaches its bridge, as any text would."""
-    model = untrained(seed).train().requires_grad_(True)
+    model = untrained(seed).requires_grad_(True)
     long, short = facts.lessons()
     loss_of = torch.nn.functional.cross_entropy
-    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3, betas=(0.9, 0.98), weight_decay=0.1)
-    for step in range(steps):
-        for group in optimizer.param_groups:
-            group["lr"] = 3e-3 * min(1, (step + 1) / 30) * (1 - step / steps)
+
+    def lesson(_step: int) -> Tensor:
         two, one = model(long[:, :3]).logits, model(short[:, :2]).logits
-        loss = (
+        return (
             loss_of(two[:, 2], long[:, 4]) + loss_of(two[:, 1], long[:, 3]) + loss_of(one[:, 1], short[:, 2])
         )
-        optimizer.zero_grad()
-        torch.autograd.backward(loss)
-        optimizer.step()
-    return model.eval().requires_grad_(False)
+
+    return taught(model, steps, lesson, warmup=30, decay=0.1, betas=(0.9, 0.98), fall=1.0)
 
 
 def unfetched(anatomy: Anatomy, case: Case) -> list[Edit]:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ...router.locate.case import Case
+from .toy import taught, untaught
 
 HE, SHE, IT, THE, SAID, THAT, STOP = range(7)
 HEADS_OF, TAILS = 8, 5  # first and second syllables of each sort of word: 40 words
@@ -87,31 +88,20 @@ class World(NamedTuple):
 
 def trained(world: World, seed: int, steps: int, batch: int = 128) -> Any:
     """A small Llama that read the world's sentences for `steps`."""
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    torch.manual_seed(seed)
-    config = LlamaConfig(
+    model = untaught(
+        seed,
         vocab_size=VOCABULARY,
         hidden_size=64,
         intermediate_size=192,
         num_hidden_layers=2,
         num_attention_heads=4,
         max_position_embeddings=16,
-        tie_word_embeddings=False,
-        pad_token_id=None,
-        bos_token_id=None,
-        eos_token_id=None,
     )
-    model: Any = LlamaForCausalLM(config).train()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3, weight_decay=0.1)
     generator = torch.Generator().manual_seed(seed)
-    for step in range(steps):
-        for group in optimizer.param_groups:
-            group["lr"] = 3e-3 * min(1, (step + 1) / 50) * min(1, 2 * (1 - step / steps))
+
+    def loss_of(_step: int) -> Tensor:
         rows = world.sentences(batch, generator)
         logits = model(rows).logits[:, :-1]
-        loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), rows[:, 1:].flatten())
-        optimizer.zero_grad()
-        torch.autograd.backward(loss)
-        optimizer.step()
-    return model.eval().requires_grad_(False)
+        return torch.nn.functional.cross_entropy(logits.flatten(0, 1), rows[:, 1:].flatten())
+
+    return taught(model, steps, loss_of, warmup=50, decay=0.1)

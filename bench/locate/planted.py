@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ...router.locate.case import Case
 from ...router.locate.place import Place
+from .toy import untaught
 
 FACTS, WIDTH, NEURONS, HEADS, LAYERS = 8, 64, 40, 4, 3
 SUBJECT, ANSWER, FILLER, RELATION = 3, 3 + FACTS, 3 + 2 * FACTS, 2
@@ -54,9 +55,8 @@ class Planted:
 
 def empty_model(seed: int, noise: float = 0.01, layers: int = LAYERS) -> Any:
     """The same architecture with nothing but noise in it."""
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    config = LlamaConfig(
+    model = untaught(
+        seed,
         vocab_size=VOCABULARY,
         hidden_size=WIDTH,
         intermediate_size=NEURONS,
@@ -64,14 +64,10 @@ def empty_model(seed: int, noise: float = 0.01, layers: int = LAYERS) -> Any:
         num_attention_heads=HEADS,
         num_key_value_heads=HEADS,
         max_position_embeddings=64,
-        tie_word_embeddings=False,
         pad_token_id=0,
         bos_token_id=1,
         eos_token_id=0,
-    )
-    torch.manual_seed(seed)
-    made: Any = LlamaForCausalLM(config)
-    model = made.eval().requires_grad_(False)
+    ).requires_grad_(False)
     for name, weight in model.named_parameters():
         if "norm" not in name:
             weight.copy_(noise * torch.randn(weight.shape))

@@ -127,14 +127,19 @@ def _start(y: Tensor, weights: Tensor, width: int) -> Tensor:
     return theta
 
 
+def group_folds(groups: Sequence[object], folds: int, seed: int) -> Tensor:
+    """Return a fold index per row [N] that keeps whole groups together; groups are dealt out by `seed`."""
+    names = list(dict.fromkeys(groups))
+    order = torch.randperm(len(names), generator=torch.Generator().manual_seed(seed)).tolist()
+    fold_of = {name: order[i] % folds for i, name in enumerate(names)}
+    return torch.tensor([fold_of[group] for group in groups])
+
+
 def _folds(y: Tensor, groups: Sequence[object] | None, folds: int, seed: int) -> Tensor:
     """Return a fold index per row [N]: stratified by label, or whole groups together."""
-    generator = torch.Generator().manual_seed(seed)
     if groups is not None:
-        names = list(dict.fromkeys(groups))
-        order = torch.randperm(len(names), generator=generator).tolist()
-        fold_of = {name: order[i] % folds for i, name in enumerate(names)}
-        return torch.tensor([fold_of[group] for group in groups])
+        return group_folds(groups, folds, seed)
+    generator = torch.Generator().manual_seed(seed)
     fold = torch.empty(y.numel(), dtype=torch.long)
     for label in (0, 1):
         members = torch.nonzero(y == label)[:, 0]

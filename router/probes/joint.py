@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ...store.errors import UsageError
 from ..checks import matrix
+from .fit import group_folds
 
 RIDGES = (1e-3, 3e-3, 1e-2, 3e-2)  # the penalty is l2/2 |W|^2 beside the mean log-loss, standardised columns
 _STEPS, _CHOOSING = 150, 50
@@ -80,10 +81,7 @@ def fit_joint(
 
 def _chosen(z: Tensor, y: Tensor, classes: int, groups: Sequence[object], seed: int) -> float:
     """The ridge of the lowest log-loss on groups left out."""
-    names = list(dict.fromkeys(groups))
-    order = torch.randperm(len(names), generator=torch.Generator().manual_seed(seed)).tolist()
-    place = {name: order[i] % _FOLDS for i, name in enumerate(names)}
-    fold = torch.tensor([place[group] for group in groups])
+    fold = group_folds(groups, _FOLDS, seed)
     losses = []
     for ridge in RIDGES:
         loss = 0.0
