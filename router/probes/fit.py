@@ -96,7 +96,7 @@ def _backtrack(
     return length, new_loss, new_gradient
 
 
-class _Standard(NamedTuple):
+class Standard(NamedTuple):
     """Columns moved to mean 0 and deviation 1; a constant column becomes 0 and so gets no weight."""
 
     x: Tensor
@@ -104,13 +104,14 @@ class _Standard(NamedTuple):
     scale: Tensor
 
 
-def _standardise(x: Tensor) -> _Standard:
+def standardise(x: Tensor) -> Standard:
+    """Standardise x [N,F] in float64."""
     values = x.detach().cpu().double()
     mean = values.mean(0)
     deviation = (values - mean).square().mean(0).sqrt()
     varies = deviation > 1e-7 * (mean.abs() + deviation.mean() + 1e-30)
     scale = torch.where(varies, 1 / deviation.clamp_min(_TINY), torch.zeros_like(deviation))
-    return _Standard((values - mean) * scale, mean, scale)
+    return Standard((values - mean) * scale, mean, scale)
 
 
 def _example_weights(y: Tensor, balance: bool) -> Tensor:
@@ -188,7 +189,7 @@ def choose_l2(
     Raises UsageError as `fit_logistic`.
     """
     target = _checked(x, y, groups, folds)
-    return _choose(_standardise(x).x, target, tuple(ridges), folds, groups, balance, seed)
+    return _choose(standardise(x).x, target, tuple(ridges), folds, groups, balance, seed)
 
 
 def _choose(
@@ -242,7 +243,7 @@ def fit_logistic(
     target = checked if targets is None else _softened(targets, checked.numel())
     if l2 is not None and not l2 > 0:
         raise UsageError(f"l2 is {l2}; it must be above 0, or None to have it chosen")
-    standard = _standardise(x)
+    standard = standardise(x)
     ridge = l2 if l2 is not None else _choose(standard.x, target, RIDGES, folds, groups, balance, seed)
     weights = _example_weights(checked, balance)[:, None]
     problem = _Problem(standard.x, target, weights, torch.tensor([ridge], dtype=torch.float64))

@@ -16,9 +16,16 @@ from torch import Tensor
 
 from ...store.errors import UsageError
 from ..checks import matrix
-from .fit import group_folds
+from .fit import group_folds, standardise
 
-RIDGES = (1e-3, 3e-3, 1e-2, 3e-2)  # the penalty is l2/2 |W|^2 beside the mean log-loss, standardised columns
+RIDGES = (
+    1e-3,
+    3e-3,
+    1e-2,
+    3e-2,
+    1e-1,
+    3e-1,
+)  # the penalty is l2/2 |W|^2 beside the mean log-loss, standardised columns
 _STEPS, _CHOOSING = 150, 50
 _FOLDS = 3
 
@@ -68,15 +75,14 @@ def fit_joint(
             f"the rows are of classes {sorted(set(y.tolist()))}; each of 0 to {count} needs a row, and no "
             "other; draw prompts for every class"
         )
-    mean, spread = rows.float().mean(0), rows.float().std(0, correction=0)
-    scale = torch.where(spread > 0, 1 / spread.clamp_min(1e-30), torch.zeros_like(spread))
-    z = (rows.float() - mean) * scale
+    standard = standardise(rows)
+    z = standard.x.float()
     ridge = l2 if l2 is not None else _chosen(z, y, count + 1, groups, seed)
     theta, bias = _softmax(z, y, count + 1, ridge, _STEPS)
     # against nobody, whose logit is 0 from here on
     theta, bias = theta[:, :count] - theta[:, count:], bias[:count] - bias[count:]
-    weight = (theta * scale[:, None]).T.contiguous()
-    return Joint(weight, bias.double() - weight.double() @ mean.double(), ridge)
+    weight = (theta.double() * standard.scale[:, None]).T
+    return Joint(weight.float().contiguous(), bias.double() - weight @ standard.mean, ridge)
 
 
 def _chosen(z: Tensor, y: Tensor, classes: int, groups: Sequence[object], seed: int) -> float:

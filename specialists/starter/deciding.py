@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -59,13 +60,22 @@ def set_reading_thresholds(work: Work, bank: ProbeBank, x: Tensor, rows: list[Ex
 
 
 def decided(
-    policy: Policy, bank: ProbeBank, x: Tensor, rows: list[Example], work: Work
+    policy: Policy,
+    bank: ProbeBank,
+    x: Tensor,
+    rows: list[Example],
+    work: Work,
+    unseen: Sequence[Mapping[str, float]] | None = None,
 ) -> tuple[list[float], list[int]]:
-    """The policy's favourite on every calibration prompt: its P(correct), and whether it really was right."""
+    """The policy's favourite on every calibration prompt: its P(correct), and whether it really was right.
+
+    `unseen` are the P(correct) of fits that had not seen the prompt, which the bank's may have.
+    """
     outcomes = {name: probing.known_outcomes(work, "calibrate", name) for name in makers.COURSES}
     p_best, right = [], []
-    for vector, example in zip(x, rows, strict=True):
+    for place, (vector, example) in enumerate(zip(x, rows, strict=True)):
         readings, p_correct = bank.evaluate(vector)
+        p_correct = p_correct if unseen is None else dict(unseen[place])
         best = policy.candidates(p_correct, readings)[0]
         if any(r.fired for r in readings if r.probe == "harm"):
             continue
@@ -83,7 +93,7 @@ def make_policy(work: Work) -> None:
     x = probing.pooled_at(model, codec, rows, [site])[0]
     bank = set_reading_thresholds(work, ProbeBank.load(work.path("probes")), x, rows)
     policy = pack.make_policy(work, 0.0)
-    p_best, right = decided(policy, bank, x, rows, work)
+    p_best, right = decided(policy, bank, x, rows, work, probing.unseen_probabilities(work))
     risk, threshold = strictest(p_best, right)
     pack.make_policy(work, round(threshold, 4), risk).save(work.path("policy.json"))
     covered = sum(p >= threshold for p in p_best) / len(p_best)

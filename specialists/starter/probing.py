@@ -9,12 +9,13 @@ from dataclasses import replace
 from functools import cached_property
 
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from ...router.fingerprint import fingerprint
 from ...router.probes.calibrate import Method, auroc, ece, fit_calibration
-from ...router.probes.fit import fit_logistic
+from ...router.probes.fit import fit_logistic, group_folds
 from ...router.probes.joint import Joint, fit_joint, log_odds
 from ...router.probes.probe import Kind, Probe, ProbeBank
 from ...router.taps import Site, Taps
@@ -31,6 +32,7 @@ OTHERS: dict[Split, int] = {"fit": 2400, "calibrate": 600}
 LANGUAGE_READINGS = tuple(f"reply-{code}" for code in readings.LANGUAGES)
 STYLED = ("dialogue", *LANGUAGE_READINGS)
 SPECIALISTS = (*makers.COURSES, "help")
+UNSEEN, FOLDS = "unseen.safetensors", 5
 READINGS = ("harm", "injection", "outside", *STYLED)
 
 
@@ -137,10 +139,12 @@ def outcome_labels(
 
 
 class Desk:
-    """Fits probes on the ``fit`` split and calibrates them on the ``calibrate`` split, at one site.
+    """Fits and calibrates probes at one site.
 
-    Who a prompt is for is fitted for all specialists together; how often the one is right there is
-    calibration's part, which sees real answers alone.
+    Who a prompt is for is fitted for all specialists together, on both splits: the ``calibrate`` split has
+    phrasings of its own. How often the one is right there is calibration's part, which sees real answers
+    alone, and only logits of fits that had not seen the prompt's template. Readings are fitted on the
+    ``fit`` split.
     """
 
     def __init__(
@@ -150,20 +154,52 @@ class Desk:
         self.print = fingerprint(work.path("trunk"))
 
     @cached_property
+    def ridge(self) -> float:
+        """The ridge that serves templates of the ``fit`` split best that were left out."""
+        found = self._fitted(torch.zeros(len(self.rows["calibrate"])).bool())
+        self.work.say(
+            f"who a prompt is for: ridge {found.l2:g}, right on the calibration split: {self._own(found)}"
+        )
+        return found.l2
+
+    @cached_property
     def joint(self) -> Joint:
-        """Logits of all specialists together."""
-        nobody = len(SPECIALISTS)
-        place = {name: at for at, name in enumerate(SPECIALISTS)}
-        member = [place.get(e.skill, nobody) for e in self.rows["fit"]]
-        found = fit_joint(self.states["fit"], member, nobody, self._groups("fit"))
-        self.work.say(f"who a prompt is for: ridge {found.l2:g}")
-        return found
+        """Logits of all specialists together, fitted on both splits."""
+        return self._fitted(torch.ones(len(self.rows["calibrate"])).bool(), self.ridge)
+
+    @cached_property
+    def unseen(self) -> Tensor:
+        """Logits [N,K] of the calibration split, each by a fit that left out the prompt's template."""
+        x, fold = self.states["calibrate"], group_folds(self._groups("calibrate"), FOLDS, 0)
+        logits = torch.empty(len(x), len(SPECIALISTS), dtype=torch.float64)
+        for number in range(FOLDS):
+            held = fold == number
+            logits[held] = self._fitted(~held, self.ridge).logits(x[held])
+        self.work.say(f"with the other templates of that split: {self._share(logits)}")
+        return logits
+
+    def _fitted(self, chosen: Tensor, l2: float | None = None) -> Joint:
+        """Fit on the ``fit`` split and the chosen rows of the other."""
+        index = chosen.nonzero()[:, 0].tolist()
+        x = torch.cat([self.states["fit"], self.states["calibrate"][index]])
+        more = [self.rows["calibrate"][i] for i in index]
+        names = [*self._groups("fit"), *(self._groups("calibrate")[i] for i in index)]
+        return fit_joint(x, membership([*self.rows["fit"], *more]), len(SPECIALISTS), names, l2)
+
+    def _own(self, joint: Joint) -> str:
+        return self._share(joint.logits(self.states["calibrate"]))
+
+    def _share(self, logits: Tensor) -> str:
+        rows = self.rows["calibrate"]
+        free = [i for i, e in enumerate(rows) if e.template == "freeform"]
+        by_hand = own_share(logits[free], [rows[i] for i in free])
+        return f"{own_share(logits, rows):.1%}, of it phrased by hand {by_hand:.1%}"
 
     def correct(self, name: str) -> Probe:
         """One specialist's probe, calibrated on whether its answers were right."""
         at = SPECIALISTS.index(name)
         index, y = outcome_labels(self.work, "calibrate", name, self.rows["calibrate"])
-        odds = log_odds(self.joint.logits(self.states["calibrate"][index]))[:, at]
+        odds = log_odds(self.unseen[index])[:, at]
         weight, bias = self.joint.weight[at], float(self.joint.bias[at])
         return replace(self._probe(name, "correct", weight, bias, odds, y, "capped"), competes=True)
 
@@ -196,39 +232,38 @@ class Desk:
         return Probe(name, kind, weight, bias, calibration, 0.5, self.site, self.print, meta)
 
     def _groups(self, split: Split) -> list[str]:
-        """A template is one group, so that ridges are chosen for unseen ones."""
-        free = ("freeform", "bare")
-        return [e.prompt if e.template in free else e.template for e in self.rows[split]]
+        return template_groups(self.rows[split])
 
 
-def routing_accuracy(bank: ProbeBank, x: Tensor, examples: Sequence[Example]) -> float:
-    """Share of in-scope prompts whose most probable specialist is the skill's own."""
-    found = bank.probabilities(x)
-    names = list(bank.specialists)
-    best: list[int] = torch.stack([found["correct", name] for name in names]).argmax(0).tolist()
-    hits = [names[b] == e.skill for b, e in zip(best, examples, strict=True) if e.skill in names]
-    return sum(hits) / max(1, len(hits))
+def template_groups(examples: Sequence[Example]) -> list[str]:
+    """A template is one group, so that ridges and calibrations are chosen for unseen ones."""
+    return [e.prompt if e.template in ("freeform", "bare") else e.template for e in examples]
 
 
-def fit_bank(
-    work: Work, site: Site, states: dict[Split, Tensor], rows: dict[Split, list[Example]]
-) -> ProbeBank:
-    """Fit every probe of the family at one site, whose vectors ``states`` holds."""
-    desk = Desk(work, site, states, rows)
-    probes = [desk.correct(name) for name in SPECIALISTS]
-    return ProbeBank([*probes, *(desk.reading(name) for name in READINGS)])
+def membership(examples: Sequence[Example]) -> list[int]:
+    """Whose prompt each is, as an index into `SPECIALISTS`; their number for nobody's."""
+    place = {name: at for at, name in enumerate(SPECIALISTS)}
+    return [place.get(e.skill, len(SPECIALISTS)) for e in examples]
+
+
+def own_share(logits: Tensor, examples: Sequence[Example]) -> float:
+    """Share of in-scope prompts for which the skill's own specialist has the highest of logits [N,K]."""
+    pairs = zip(logits.argmax(1).tolist(), membership(examples), strict=True)
+    hits = [best == own for best, own in pairs if own < len(SPECIALISTS)]
+    return float(sum(hits) / max(1, len(hits)))
 
 
 def choose_layers(work: Work, choices: Sequence[Sequence[int]]) -> None:
-    """Fit the probes at each choice of layers and note the one that routes the calibration split best."""
+    """Fit whose prompt it is at each choice of layers; note which routes the calibration split best."""
     model, codec = makers.open_trunk(work)
     rows: dict[Split, list[Example]] = {s: probe_mixture(work, s) for s in ("fit", "calibrate")}
     sites = [Site.usual(layers) for layers in choices]
     states = {s: pooled_at(model, codec, rows[s], sites) for s in rows}
     scores = []
     for i, site in enumerate(sites):
-        bank = fit_bank(work, site, {s: states[s][i] for s in rows}, rows)
-        scores.append(routing_accuracy(bank, states["calibrate"][i], rows["calibrate"]))
+        groups = template_groups(rows["fit"])
+        joint = fit_joint(states["fit"][i], membership(rows["fit"]), len(SPECIALISTS), groups)
+        scores.append(own_share(joint.logits(states["calibrate"][i]), rows["calibrate"]))
         work.say(f"{site.name} routes {scores[-1]:.2%} of the calibration split to its own specialist")
     best = choices[scores.index(max(scores))]
     named = {site.name: score for site, score in zip(sites, scores, strict=True)}
@@ -241,10 +276,24 @@ def scout_layers(work: Work) -> tuple[int, ...]:
 
 
 def make_probes(work: Work) -> None:
-    """Fit the family's probes at the scout layers, steered stories included, and save them."""
+    """Fit the family's probes at the scout layers, steered stories included, and save them.
+
+    P(correct) of the calibration split, by fits that had not seen its templates, is kept for the policy.
+    """
     model, codec = makers.open_trunk(work)
     site = Site.usual(scout_layers(work))
     rows: dict[Split, list[Example]] = {s: probe_mixture(work, s) for s in ("fit", "calibrate")}
     states = {s: pooled_at(model, codec, rows[s], [site])[0] for s in rows}
     shutil.rmtree(work.path("probes"), ignore_errors=True)
-    fit_bank(work, site, states, rows).save(work.path("probes"))
+    desk = Desk(work, site, states, rows)
+    correct = [desk.correct(name) for name in SPECIALISTS]
+    ProbeBank([*correct, *(desk.reading(name) for name in READINGS)]).save(work.path("probes"))
+    odds = log_odds(desk.unseen)
+    p = torch.stack([probe.calibration(odds[:, at]) for at, probe in enumerate(correct)], 1)
+    save_file({"p_correct": p.contiguous()}, work.path(UNSEEN))
+
+
+def unseen_probabilities(work: Work) -> list[dict[str, float]]:
+    """P(correct) of each specialist for each prompt of the calibration split, as `make_probes` kept it."""
+    rows: list[list[float]] = load_file(work.path(UNSEEN))["p_correct"].tolist()
+    return [dict(zip(SPECIALISTS, row, strict=True)) for row in rows]

@@ -11,8 +11,6 @@ import torch
 from torch import Tensor
 from transformers import Qwen3ForCausalLM
 
-from pilothouse.router.probes.calibrate import Platt
-from pilothouse.router.probes.probe import Probe, ProbeBank
 from pilothouse.router.taps import Site, Taps
 from pilothouse.specialists.starter import makers, probing
 from pilothouse.specialists.starter.skills.example import Example, Split
@@ -171,17 +169,31 @@ def test_a_desk_finds_a_planted_direction_and_reports_it(work: Work, tiny_folder
     assert abs(control.meta["auroc"] - 0.5) < 0.2
 
 
-def test_routing_accuracy_counts_only_prompts_in_scope() -> None:
-    site = Site((0,), ("last",))
-
-    def probe(name: str, weight: list[float]) -> Probe:
-        return Probe(name, "correct", torch.tensor(weight), 0.0, Platt(), 0.5, site, "f" * 64)
-
-    bank = ProbeBank([probe("facts", [1.0, 0.0]), probe("words", [0.0, 1.0])])
+def test_the_share_of_own_specialists_counts_only_prompts_in_scope() -> None:
     rows = [example("a", "facts"), example("b", "facts"), example("c", "words"), example("d", "outside")]
-    x = torch.tensor([[2.0, 1.0], [0.0, 1.0], [0.0, 1.0], [5.0, 0.0]])
-    assert probing.routing_accuracy(bank, x, rows) == pytest.approx(2 / 3)
-    assert probing.routing_accuracy(bank, x[3:], rows[3:]) == 0.0
+    logits = torch.zeros(4, len(probing.SPECIALISTS))
+    for row, name in enumerate(("facts", "words", "words", "facts")):
+        logits[row, probing.SPECIALISTS.index(name)] = 1.0
+    assert probing.own_share(logits, rows) == pytest.approx(2 / 3)
+    assert probing.own_share(logits[3:], rows[3:]) == 0.0
+
+
+def test_a_prompt_is_judged_by_fits_that_left_out_its_template(work: Work, tiny_folder: Path) -> None:
+    """States that name each template and nothing else: known templates are told apart, new ones are not."""
+    (work.folder / "trunk").symlink_to(tiny_folder)
+    skills = (*probing.SPECIALISTS, "outside")
+    rows: dict[Split, list[Example]] = {
+        split: [example(f"{s} {i}", s, template=f"{s}{split}{i % 5}") for s in skills for i in range(20)]
+        for split in ("fit", "calibrate")
+    }
+    names = sorted({e.template for found in rows.values() for e in found})
+    states = {
+        split: torch.eye(len(names))[[names.index(e.template) for e in found]]
+        for split, found in rows.items()
+    }
+    desk = probing.Desk(work, Site.usual((1,)), states, rows)
+    assert probing.own_share(desk.joint.logits(states["calibrate"]), rows["calibrate"]) == 1.0
+    assert probing.own_share(desk.unseen, rows["calibrate"]) < 0.5
 
 
 def test_the_best_routing_layer_is_read_back(work: Work) -> None:
