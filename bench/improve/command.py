@@ -20,12 +20,20 @@ def improve(
     seed: Annotated[int, typer.Option(help="The first seed.")] = 0,
     seeds: Annotated[int, typer.Option(min=1, help="How many seeds.")] = 3,
     quick: Annotated[bool, typer.Option("--quick", help="One seed, few steps: a trial, no result.")] = False,
+    before: Annotated[
+        Path | None,
+        typer.Option(metavar="FAMILY", help="An earlier starter family, for the section starter."),
+    ] = None,
+    data: Annotated[
+        Path, typer.Option(metavar="DIR", help="The folder of sources, for the section starter.")
+    ] = Path("../shared/data"),
 ) -> None:
     """Measure the steps of `pilothouse build` against baselines and controls. Writes improve.md and .json."""
     from .run import run
 
-    report = run(
-        section or [], out, work, seed, seeds, quick, lambda line: print(line, file=sys.stderr, flush=True)
-    )
+    def say(line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+
+    report = run(section or [], out, work, seed, seeds, quick, say, before, data)
     for goal in report.missed:
         typer.echo(f"missed: {goal.what}", err=True)

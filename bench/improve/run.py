@@ -16,7 +16,7 @@ from ..page import Report, Section
 from .lab import Lab, Piece, load, page, save
 
 # name -> module beside this one, which has a `section`; it names the parameters it needs among lab, seeds,
-# seed, quick and say, and returns a page's Section
+# seed, quick, say, before and data, and returns a page's Section
 SECTIONS: dict[str, str] = {
     "persyn": "persyn",
     "nsds": "nsds",
@@ -25,8 +25,11 @@ SECTIONS: dict[str, str] = {
     "fusion": "fusion",
     "edit-prune": "edit_prune",
     "factory": "factory",
+    "starter": "starter",
 }
+COMPARES = "starter"  # with an earlier family, which must be named
 SEEDS = 3
+SOURCES = Path("../shared/data")
 ABOUT = (
     "Each step of [recipes](../build.md) against its baselines and controls, on small models trained here "
     "from scratch, where what is right is known by construction. Negative results stay."
@@ -41,8 +44,11 @@ def run(
     seeds: int,
     quick: bool,
     say: Callable[[str], None] = lambda line: None,
+    before: Path | None = None,
+    data: Path = SOURCES,
 ) -> Report:
-    """Run the named sections (none: all) and write ``improve.md`` and ``improve.json`` into ``out``.
+    """Run the named sections (none: all that need no earlier family) and write ``improve.md`` and
+    ``improve.json`` into ``out``.
 
     Finished trials below ``work`` are not run again; sections measured before stay on the page.
 
@@ -56,12 +62,13 @@ def run(
     kept = out / "improve.json"
     pieces = load(kept)
     lab = Lab(work, tuple(range(seed, seed + (1 if quick else seeds))), quick, say)
-    for name in sections or here:
+    for name in sections or [n for n in here if n != COMPARES or before is not None]:
         start = time.monotonic()
         with as_zero():
-            found = measured(import_module(f".{SECTIONS[name]}", __package__).section, lab)
+            found = measured(import_module(f".{SECTIONS[name]}", __package__).section, lab, before, data)
         say(f"{name}: {time.monotonic() - start:.0f} s")
         command = f"pilothouse bench improve --section {name} --seed {seed} --seeds {len(lab.seeds)}"
+        command += " --before FAMILY" if name == COMPARES else ""
         pieces[name] = Piece(found, facts(command + (" --quick" if quick else ""), seed))
         save(pieces, kept)
         report = page(pieces, list(SECTIONS), ABOUT)
@@ -69,8 +76,11 @@ def run(
     return page(pieces, list(SECTIONS), ABOUT)
 
 
-def measured(section: Callable[..., Section], lab: Lab) -> Section:
+def measured(
+    section: Callable[..., Section], lab: Lab, before: Path | None = None, data: Path = SOURCES
+) -> Section:
     """Call a section with what it asks for."""
     offered = {"lab": lab, "seeds": lab.seeds, "seed": lab.seeds[0], "quick": lab.quick, "say": lab.say}
+    offered |= {"before": before, "data": data}
     asked = signature(section).parameters
     return section(**{name: value for name, value in offered.items() if name in asked})

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from transformers import DynamicCache, PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from ..adapters import Adapter, AdapterBank, LowRank, linear_maps, save_adapter, shape_of
+from ..adapters import Adapter, AdapterBank, LowRank, linear_maps, read_adapter, save_adapter, shape_of
 from .crew import crew, placed
 from .loop import Learning, Tick, learn, same_settings, warm_then_falling
 from .pretrain import Sink
@@ -212,7 +212,7 @@ def targets_of(batch: Batch) -> Tensor:
 class Learner:
     """The trainable matrices of one adapter over ``model``, held in fp32."""
 
-    def __init__(self, model: PreTrainedModel, tuning: Tuning) -> None:
+    def __init__(self, model: PreTrainedModel, tuning: Tuning, start: Adapter | None = None) -> None:
         self.tuning, self.names = tuning, wanted(model, tuning.targets)
         generator = torch.Generator().manual_seed(tuning.seed)
         maps = linear_maps(model)
@@ -225,7 +225,26 @@ class Learner:
             nn.init.kaiming_uniform_(a, a=math.sqrt(5), generator=generator)
             self.a.append(nn.Parameter(a.to(device)))
             self.b.append(nn.Parameter(torch.zeros(outputs, tuning.rank, device=device)))
+        if start is not None:
+            self._go_on_from(start)
         self.module = nn.ModuleDict({"a": self.a, "b": self.b})
+
+    @torch.no_grad()
+    def _go_on_from(self, start: Adapter) -> None:
+        """Take over an adapter's matrices; its scale is folded into its b.
+
+        Raises:
+            ValueError: it is of another rank, or adapts other maps.
+        """
+        if start.rank != self.tuning.rank or set(start.products) != set(self.names):
+            raise ValueError(
+                f"the adapter to go on from has rank {start.rank} and adapts {len(start.products)} maps, the "
+                f"tuning asks for rank {self.tuning.rank} and {len(self.names)}: they must be the same"
+            )
+        scale = self.tuning.alpha / self.tuning.rank
+        for name, a, b in zip(self.names, self.a, self.b, strict=True):
+            a.copy_(start.products[name].a)
+            b.copy_(start.products[name].b / scale)
 
     def adapter(self, name: str, invocation: tuple[int, ...]) -> Adapter:
         """Return the matrices as an adapter that trains in place."""
@@ -269,24 +288,27 @@ def train_adapter(
     *,
     base: str = "trunk",
     tick: Tick = lambda done, total: None,
+    start: Path | None = None,
 ) -> float:
     """Train an adapter on ``lessons`` and write it to ``target`` as a PEFT folder; return the last smoothed
-    loss (nats).
+    loss (nats). ``start`` is an adapter's folder to go on from, instead of a random one that adds nothing.
 
     Resumes from the checkpoint in ``work``; the same seed and data give the same adapter whether or not it
     was interrupted. The trunk is left as it was.
 
     Raises:
-        ValueError: there are no lessons, or ``work`` holds a run with other settings.
+        ValueError: there are no lessons, ``work`` holds a run with other settings, or ``start`` is of another
+            shape.
         FloatingPointError: the loss is not finite; the last checkpoint is kept.
 
     """
     if not lessons:
         raise ValueError("no lessons: an adapter needs at least one example to learn from")
     rows = encode_rows(codec, lessons)
-    same_settings(work, {**asdict(tuning), "lessons": len(rows)})
+    begin = {} if start is None else {"start": str(start)}
+    same_settings(work, {**asdict(tuning), "lessons": len(rows), **begin})
     with placed(trunk):
-        loss, learner = _trained(trunk, codec, rows, tuning, work, say, tick)
+        loss, learner = _trained(trunk, codec, rows, tuning, work, say, tick, start)
     if crew().main:
         made = learner.adapter(TRAINED, codec.invocation)
         save_adapter(made, tuning.alpha, base, target, learner.transposed)
@@ -294,9 +316,17 @@ def train_adapter(
 
 
 def _trained(
-    trunk: PreTrainedModel, codec: Codec, rows: list[Row], tuning: Tuning, work: Path, say: Sink, tick: Tick
+    trunk: PreTrainedModel,
+    codec: Codec,
+    rows: list[Row],
+    tuning: Tuning,
+    work: Path,
+    say: Sink,
+    tick: Tick,
+    start: Path | None,
 ) -> tuple[float, Learner]:
-    learner, was_training = Learner(trunk, tuning), trunk.training
+    begin = None if start is None else read_adapter(TRAINED, start, torch.float32, trunk.device)
+    learner, was_training = Learner(trunk, tuning, begin), trunk.training
     frozen = {n: p.requires_grad for n, p in trunk.named_parameters()}
     trunk.requires_grad_(False)
     trunk.train(False)

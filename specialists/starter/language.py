@@ -89,6 +89,7 @@ SECOND = Schedule(
 )
 THIRD_MIXTURE = {**SECOND_MIXTURE, "arithmetic": 0.29, "translate": 0.30, "words": 0.11, "facts": 0.09}
 THIRD = replace(SECOND, decay=0.9, stages=(Stage("third", 11_468_800, THIRD_MIXTURE),))
+FULL = "trunk.bf16"  # the trained trunk's folder; `trunk` is its quantized twin
 PASSES = {"second": SECOND, "third": THIRD}  # after the trunk's first, in this order, each over new rows
 
 
@@ -205,14 +206,14 @@ def same_tokenizer(work: Work, start: Path) -> None:
 
 
 def save_trunk(work: Work, run: str) -> None:
-    """Round a run's last checkpoint to bf16 and write it with its tokenizer as ``trunk/``."""
+    """Round a run's last checkpoint to bf16 and write it with its tokenizer as `FULL`."""
     model = Qwen3ForCausalLM(trunk_config(tokenizer_of(work)))
     model.load_state_dict(load_file(work.path(run, "weights.safetensors")), strict=False)
     rounded = nn.Module.to(model, torch.bfloat16)
     assert isinstance(rounded, Qwen3ForCausalLM)
-    rounded.save_pretrained(work.path("trunk"))
+    rounded.save_pretrained(work.path(FULL))
     for name in ("tokenizer.json", "tokenizer_config.json"):
-        copy_file(work.path("tokenizer", name), work.path("trunk", name))
+        copy_file(work.path("tokenizer", name), work.path(FULL, name))
 
 
 def copy_file(source: Path, target: Path) -> None:

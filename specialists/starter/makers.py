@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -20,6 +20,8 @@ from ..lean import LeanDecoder
 from ..models import load_decoder, load_model_folder
 from ..tokenizing import ChatCodec
 from . import corpus
+from .language import FULL
+from .quantizing import quantize_adapter
 from .skills import dress, freeform, outside
 from .skills.example import Example, Split
 from .skills.grading import correct
@@ -48,33 +50,57 @@ COURSES = {
     "stories": Course(8_000, Tuning(rank=16, steps=150, rate=1e-3, rows=32), 110),
 }
 
+# Each adapter's second part, on the trunk that ships: it takes in what quantizing changed, and learns on.
+RIDES = {
+    "arithmetic": Course(40_000, Tuning(rank=32, steps=800, rate=1.2e-3, rows=32), 224),
+    "facts": Course(30_000, Tuning(rank=32, steps=250, rate=1.5e-3, rows=64), 24),
+    "translate": Course(50_000, Tuning(rank=32, steps=600, rate=1.2e-3, rows=64), 40),
+    "emotion": Course(36_000, Tuning(rank=16, steps=100, rate=5e-4, rows=64), 6),
+    "words": Course(30_000, Tuning(rank=32, steps=300, rate=1.2e-3, rows=64), 40),
+    "stories": Course(8_000, Tuning(rank=16, steps=60, rate=4e-4, rows=32), 110),
+}
 
-def open_trunk(work: Work) -> tuple[PreTrainedModel, ChatCodec]:
-    """Load the finished trunk in float32, with its chat codec."""
-    return load_model_folder(work.path("trunk"), torch.float32), ChatCodec.load(work.path("trunk"))
+
+def open_trunk(work: Work, folder: str = "trunk") -> tuple[PreTrainedModel, ChatCodec]:
+    """Load the trunk that ships, or the one of another folder, in float32, with its chat codec."""
+    return load_model_folder(work.path(folder), torch.float32), ChatCodec.load(work.path(folder))
 
 
 def open_reader(work: Work) -> tuple[LeanDecoder | PreTrainedModel, ChatCodec]:
-    """Load what answers fastest as the finished trunk, with its chat codec."""
+    """Load what answers fastest as the trunk that ships, with its chat codec."""
     return load_decoder(work.path("trunk"), torch.float32), ChatCodec.load(work.path("trunk"))
 
 
+def lessons_of(work: Work, name: str, count: int, seed: int) -> list[Example]:
+    """Draw lessons of a skill; some follow an exchange on something else."""
+    drawn = corpus.draw(name, "train", count, seed, work.sources)
+    others = corpus.exchanges("train", seed, work.sources)
+    lessons = dress.after_exchanges(drawn, others, seed, corpus.ASIDES)
+    return [lesson for lesson in lessons if lesson.answer]
+
+
 def train_specialist(work: Work, name: str) -> None:
-    """Train the adapter ``name`` into ``adapters/NAME``."""
+    """Train the adapter `name` on the trained trunk, into `adapters.bf16/NAME`."""
+    model, codec = open_trunk(work, FULL)
+    course, target = COURSES[name], work.path("adapters.bf16", name)
+    lessons = lessons_of(work, name, course.lessons, work.seed + 1)
+    run = work.path("adapters.run", name)
+    train_adapter(model, codec, lessons, course.tuning, run, target, lambda line: work.say(f"{name}: {line}"))
+
+
+def ride_specialist(work: Work, name: str) -> None:
+    """Go on training an adapter on the quantized trunk, over new lessons, and store it in few bits as
+    `adapters/NAME`.
+    """
     model, codec = open_trunk(work)
-    course = COURSES[name]
-    drawn = corpus.draw(name, "train", course.lessons, work.seed + 1, work.sources)
-    others = corpus.exchanges("train", work.seed + 1, work.sources)
-    lessons = dress.after_exchanges(drawn, others, work.seed + 1, corpus.ASIDES)
+    course, run = RIDES[name], work.path("rides.run", name)
+    lessons = lessons_of(work, name, course.lessons, work.seed + 101)
+    start, target = work.path("adapters.bf16", name), work.path("rides", name)
+    tuning = replace(course.tuning, seed=work.seed + 1)
     train_adapter(
-        model,
-        codec,
-        [lesson for lesson in lessons if lesson.answer],
-        course.tuning,
-        work.path("adapters.run", name),
-        work.path("adapters", name),
-        lambda line: work.say(f"{name}: {line}"),
+        model, codec, lessons, tuning, run, target, lambda line: work.say(f"ride {name}: {line}"), start=start
     )
+    work.say(f"{name}: {quantize_adapter(target, work.path('adapters', name))}")
 
 
 @dataclass(frozen=True)

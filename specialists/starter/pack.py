@@ -14,12 +14,14 @@ from .. import integrity
 from ..card import Card, Source
 from ..family import Settings
 from ..toml import dumps
-from . import makers, probing, steering
+from . import makers, probing, quantizing, steering
 from .work import Work
 
 CARDS = Path(__file__).with_name("cards.toml")
 PRICES = {"arithmetic": 1.0, "facts": 0.4, "translate": 0.5, "emotion": 0.3, "screening": 0.2}
 PRICES |= {"words": 0.4, "stories": 1.2, "help": 0.1}
+STUDENT_BITS = "4 and 3 bits by NSDS, rounded by GPTQ, groups of 64"
+ADAPTER_BITS = f"{quantizing.ADAPTER[0]} bits, groups of {quantizing.ADAPTER[1]}"
 LAMBDA = 0.01
 RISKS = (0.1, 0.15, 0.2, 0.3, 0.4, 0.5)
 COVERAGE = 0.85
@@ -72,7 +74,7 @@ def card_of(name: str, parent: str, metrics: dict[str, Any]) -> Card:
     """Read one specialist's own words and add what packing knows."""
     words = tomllib.loads(CARDS.read_text(encoding="utf-8"))[name]
     kind = {"help": "cards", makers.STUDENT: "student"}.get(name, "adapter")
-    quantization = "int8, groups of 64" if name == makers.STUDENT else None
+    quantization = {"help": None, makers.STUDENT: STUDENT_BITS}.get(name, ADAPTER_BITS)
     parent_sha256 = None if name == "help" else parent
     fields = {"name": name, "kind": kind, "parent_sha256": parent_sha256, "metrics": metrics, **words}
     return Card.model_validate(fields | {"quantization": quantization})
@@ -103,7 +105,7 @@ def pack(work: Work, target: Path) -> None:
     settings = Settings(
         name="starter",
         title="Starter",
-        description="Seven small specialists and a help desk over one 8-million-parameter trunk.",
+        description="Seven small specialists and a help desk over one 8-million-parameter trunk, quantized.",
         licence="Apache-2.0",
         trunk="trunk",
         trunk_fingerprint=parent,

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
-from . import deciding, features, language, makers, pack, probing, steering, student
+from . import deciding, features, language, makers, pack, probing, quantizing, steering, student, verifying
 from .work import Step, Work, run_steps
 
 LAYERS = ((6,), (1, 4, 6), (2, 4, 6))  # choices of what the probes read
@@ -31,9 +31,19 @@ def steps(target: Path, start: Path | None = None) -> list[Step]:
             f"adapter-{name}",
             partial(makers.train_specialist, name=name),
             asdict(course),
-            (f"adapters.run/{name}", f"adapters/{name}"),
+            (f"adapters.run/{name}", f"adapters.bf16/{name}"),
         )
         for name, course in makers.COURSES.items()
+        if name != makers.STUDENT
+    ]
+    rides = [
+        Step(
+            f"ride-{name}",
+            partial(makers.ride_specialist, name=name),
+            (asdict(course), quantizing.ADAPTER),
+            (f"rides.run/{name}", f"rides/{name}", f"adapters/{name}"),
+        )
+        for name, course in makers.RIDES.items()
     ]
     return [
         Step("stories", language.sample_stories, language.STORIES),
@@ -43,14 +53,16 @@ def steps(target: Path, start: Path | None = None) -> list[Step]:
             "trunk",
             partial(language.train_trunk, start=start),
             (language.TRUNK, str(start)),
-            ("trunk.run", "trunk"),
+            ("trunk.run", language.FULL),
         ),
         *(
             Step(name, partial(language.train_on, name=name), schedule, (f"{name}.run",))
             for name, schedule in language.PASSES.items()
         ),
         *courses,
-        Step("student", student.make_student, student.SHAPE, ("student.run", "student")),
+        Step("student", student.make_student, student.SETTINGS, ("factory/student", "student")),
+        Step("quantize", quantizing.quantize_trunk, quantizing.TRUNK, ("factory/trunk", "trunk")),
+        *rides,
         Step("outcomes", collect, (probing.EACH, probing.OTHERS), ("outcomes",)),
         Step("layers", partial(probing.choose_layers, choices=LAYERS), LAYERS),
         Step("features", features.make_features, features.SETTINGS),
@@ -59,6 +71,7 @@ def steps(target: Path, start: Path | None = None) -> list[Step]:
         Step("styled", collect_styled),
         Step("probes", probing.make_probes),
         Step("policy", deciding.make_policy, (pack.LAMBDA, pack.RISKS, pack.COVERAGE)),
+        Step("verify", verifying.verify, verifying.FLOOR),
         Step("pack", partial(pack.pack, target=target)),
     ]
 

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from pilothouse.bench.estimates import Estimate
-from pilothouse.bench.improve import persyn, toys
+from pilothouse.bench.improve import persyn, starter, toys
 from pilothouse.bench.improve.lab import Lab, Piece, load, page, save
 from pilothouse.bench.improve.run import measured, run
 from pilothouse.bench.page import Goal, Section
+from pilothouse.specialists.family import Family
 from pilothouse.specialists.improve.data_tasks import answer_of
 from pilothouse.store.errors import UsageError
 
@@ -87,3 +88,36 @@ def test_only_what_stands_after_the_equals_sign_counts(tmp_path: Path) -> None:
     row = toys.rows_of(codec, [("reverse c d e f", text)])[0]
     assert codec.decode(row.prompt) == "reverse c d e f"
     assert row.answer[-1] == codec.end
+
+
+def test_the_starter_is_compared_row_by_row_and_byte_by_byte(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    family = starter.EMBEDDED
+    weights = starter.weighed(Family.open(family))
+    rides = ("trunk/model.safetensors", "specialists/words/adapter_model.safetensors")
+    assert weights["words"] == sum((family / name).stat().st_size for name in rides)
+    alone = family / "specialists/screening/model.safetensors"
+    assert weights["screening"] == alone.stat().st_size
+    assert weights["all weights"] > weights["words"] + weights["screening"]
+    right = {"words": {"all": [True, False, True, True]}}
+    old = {"words": {"all": [True, False, False, True]}}
+    doubled = {name: 2 * size for name, size in weights.items()}
+    trials = iter(
+        [
+            {"right": old, "bytes": doubled, "stored": "not quantized"},
+            {"right": right, "bytes": weights, "stored": "nsds"},
+        ]
+    )
+    monkeypatch.setattr(starter, "kept", lambda lab, folder, data, seed: next(trials))
+    found = starter.section(lab(tmp_path), family, tmp_path)
+    assert found.rows[0][:4] == ("words", "4", *found.rows[0][2:4])
+    assert found.rows[0][-1] == "50.0%"
+    named = {goal.what: goal.found.value for goal in found.goals if goal.found is not None}
+    assert named["starter v2, words: now − before"] == pytest.approx(0.25)
+    assert named["starter v2, all weights: bytes by those of before"] == pytest.approx(0.5)
+
+
+def test_the_starter_is_not_compared_with_nothing(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="name its folder with --before"):
+        run(["starter"], tmp_path, tmp_path, 0, 1, True)

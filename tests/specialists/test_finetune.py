@@ -11,7 +11,7 @@ import pytest
 import torch
 from transformers import Qwen3ForCausalLM
 
-from pilothouse.specialists.adapters import AdapterBank, save_adapter
+from pilothouse.specialists.adapters import AdapterBank, read_adapter, save_adapter
 from pilothouse.specialists.improve import finetune
 from pilothouse.specialists.improve.finetune import (
     Learner,
@@ -111,6 +111,25 @@ def test_an_interrupted_run_ends_with_the_same_adapter(
         train_adapter(
             tiny_model, codec, LESSONS, dataclasses.replace(tuning, rank=2), tmp_path / "w2", tmp_path / "cut"
         )
+
+
+def test_an_adapter_is_gone_on_from(tiny_model: Qwen3ForCausalLM, codec: ChatCodec, tmp_path: Path) -> None:
+    tuning = dataclasses.replace(QUICK, rank=4)
+    first = train_adapter(tiny_model, codec, LESSONS, tuning, tmp_path / "a.run", tmp_path / "a")
+    begun = read_adapter("begun", tmp_path / "a", torch.float32, torch.device("cpu"))
+    learner = Learner(tiny_model, tuning, begun)
+    for name, product in learner.adapter("x", codec.invocation).products.items():
+        assert torch.equal(product.a, begun.products[name].a)
+        torch.testing.assert_close(product.b * product.scale, begun.products[name].b)
+    short = dataclasses.replace(tuning, steps=2, rate=1e-4)
+    on = train_adapter(
+        tiny_model, codec, LESSONS, short, tmp_path / "b.run", tmp_path / "b", start=tmp_path / "a"
+    )
+    anew = train_adapter(tiny_model, codec, LESSONS, short, tmp_path / "c.run", tmp_path / "c")
+    assert on < anew
+    assert on == pytest.approx(first, abs=0.5 * (anew - first))
+    with pytest.raises(ValueError, match=r"rank 4 and adapts .* asks for rank 2"):
+        Learner(tiny_model, Tuning(rank=2), begun)
 
 
 def test_an_idle_bank_changes_nothing(tiny_model: Qwen3ForCausalLM, tmp_path: Path) -> None:

@@ -119,16 +119,16 @@ def test_a_trained_trunk_is_saved_in_bf16_with_its_tokenizer(
     language.make_streams(work)
     language.train_trunk(work)
     last = load_file(work.path("trunk.run", "weights.safetensors"))
-    model = load_model_folder(work.path("trunk"))
+    model = load_model_folder(work.path(language.FULL))
     assert {p.dtype for p in model.parameters()} == {torch.bfloat16}
     for name, parameter in model.named_parameters():
         assert torch.equal(parameter, last[name].to(torch.bfloat16)), name
-    assert ChatCodec.load(work.path("trunk")).end == 3
+    assert ChatCodec.load(work.path(language.FULL)).end == 3
     assert "tokens of streams: tales 500" in work.path("run.log").read_text()
 
     language.train_on(work, "second")
     second = load_file(work.path("second.run", "weights.safetensors"))
     assert any(not torch.equal(second[name], last[name]) for name in last)
-    model = load_model_folder(work.path("trunk"))
+    model = load_model_folder(work.path(language.FULL))
     for name, parameter in model.named_parameters():
         assert torch.equal(parameter, second[name].to(torch.bfloat16)), name

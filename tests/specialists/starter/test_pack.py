@@ -122,7 +122,7 @@ def test_every_specialist_has_words_of_its_own(name: str) -> None:
     assert card.metrics == {"accuracy": 0.5}
     assert len(card.description) > 20
     assert card.examples
-    assert bool(card.quantization) == (name == "screening")
+    assert bool(card.quantization) == (name != "help")
 
 
 # -- the family --------------------------------------------------------------------------------------------

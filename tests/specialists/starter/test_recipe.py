@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from pilothouse.specialists.family import Family
 from pilothouse.specialists.improve.answering import Answered, Switch, answer_all
 from pilothouse.specialists.improve.finetune import Tuning
 from pilothouse.specialists.improve.pretrain import Schedule, Stage, pretrain
+from pilothouse.specialists.improve.verify import Floor
 from pilothouse.specialists.starter import (
     __main__,
     corpus,
@@ -26,9 +27,11 @@ from pilothouse.specialists.starter import (
     makers,
     pack,
     probing,
+    quantizing,
     recipe,
     steering,
     student,
+    verifying,
 )
 from pilothouse.specialists.starter.skills import freeform, translate
 from pilothouse.specialists.starter.skills.example import Example, bucket
@@ -76,12 +79,13 @@ def shrink(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(language, "trunk_config", tiny_trunk)
     patch.setattr(language, "pretrain", partial(pretrain, compiled=False))
     course = makers.Course(40, Tuning(rank=2, steps=2, rows=4), 3)
-    learnt = makers.Course(40, Tuning(rank=8, rate=3e-2, steps=60, rows=16), 6)  # the student needs endings
-    patch.setattr(makers, "COURSES", {**dict.fromkeys(makers.COURSES, course), makers.STUDENT: learnt})
+    patch.setattr(makers, "COURSES", dict.fromkeys(makers.COURSES, course))
+    patch.setattr(makers, "RIDES", dict.fromkeys(makers.RIDES, course))
     patch.setattr(makers, "correct", planted)
-    patch.setattr(student, "LAYERS", (0,))
-    patch.setattr(student, "SHAPE", replace(student.SHAPE, rows=4, steps=2, answers=40))
-    patch.setattr(student, "LESSONS", 40)
+    shrink_student(patch)
+    patch.setattr(quantizing, "READ", 4)
+    patch.setattr(verifying, "FLOOR", Floor(auroc=0.0, drift=1.0, missed=9.0, effect=-1.0))
+    patch.setattr(verifying, "TEXTS", 24)
     patch.setattr(probing, "EACH", {"fit": 10, "calibrate": 10})
     patch.setattr(probing, "OTHERS", {"fit": 20, "calibrate": 20})
     patch.setattr(recipe, "LAYERS", ((1,), (0, 1)))
@@ -95,6 +99,19 @@ def shrink(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(translate, "monolingual", lambda code, count, seed: everyday(code, 60, seed))
     patch.setattr(translate, "vocabulary", lambda code: frozenset({code}))  # all words take seconds to list
     shrink_steering(patch)
+
+
+def shrink_student(patch: pytest.MonkeyPatch) -> None:
+    # a teacher whose answers do not end teaches nothing
+    patch.setattr(student, "TEACHER", {**student.TEACHER, "rank": 8, "steps": 60, "rows": 16})
+    patch.setattr(student, "RATE", 3e-2)
+    few = {"rows": 4, "steps": 2}
+    taught = {"layers": (0, 1), "labelled": 10, "router_steps": 2, "longest": 40}
+    patch.setattr(student, "PERSYN", {**student.PERSYN, **few, **taught})
+    patch.setattr(student, "SELECTIVE", {**student.SELECTIVE, **few, "search_steps": 1})
+    patch.setattr(student, "QUANTIZE", {**student.QUANTIZE, "rows": 4})
+    patch.setattr(student, "LESSONS", 60)
+    patch.setattr(student, "JUDGED", 24)
 
 
 def shrink_steering(patch: pytest.MonkeyPatch) -> None:
@@ -147,6 +164,10 @@ def test_the_whole_recipe_makes_a_sealed_family(
     assert family.sae is not None
     assert family.sae.layer == family.scout_layers[-1] == max(probing.scout_layers(tiny_work))
     assert answered(family) == {"stories", "screening"}
+    trunk = json.loads((family.trunk_folder / "quantization.json").read_text())
+    assert (trunk["allocation"], trunk["solver"], sorted(trunk["layers"])) == ("nsds", "gptq", [4, 8])
+    verified = json.loads(tiny_work.path("verify.json").read_text())
+    assert {one["verdict"] for one in verified.values()} == {"holds"}
     before = (tmp_path / "family" / "manifest.json").stat()
     recipe.run(tiny_work, tmp_path / "family")
     assert (tmp_path / "family" / "manifest.json").stat() == before
@@ -172,17 +193,23 @@ def answered(family: Family) -> set[str]:
 def test_steps_have_names_of_their_own_and_one_adapter_a_course(tmp_path: Path) -> None:
     names = [step.name for step in recipe.steps(tmp_path)]
     assert len(set(names)) == len(names)
-    assert [n for n in names if n.startswith("adapter-")] == [f"adapter-{name}" for name in makers.COURSES]
+    riders = [name for name in makers.COURSES if name != makers.STUDENT]
+    assert [n for n in names if n.startswith("adapter-")] == [f"adapter-{name}" for name in riders]
+    assert [n for n in names if n.startswith("ride-")] == [f"ride-{name}" for name in riders]
     order = [
         "trunk",
         "adapter-stories",
         "student",
+        "quantize",
+        "ride-stories",
         "outcomes",
         "layers",
         "vectors",
         "styled",
         "probes",
         "policy",
+        "verify",
+        "pack",
     ]
     assert sorted(order, key=names.index) == order  # later ones read what earlier ones left
 
