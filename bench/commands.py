@@ -104,11 +104,17 @@ def engines(
         Path | None,
         typer.Option(metavar="DIR", help="Where llama.cpp was built, with its `llama-batched-bench`."),
     ] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Measure this section again, keep the others: 12M, 30M, 0.5B, bandwidth, memory, text."
+        ),
+    ] = None,
 ) -> None:
     """Measure the native CPU engine against torch, Hugging Face and llama.cpp. Writes engines.md."""
     from .engines.run import run
 
-    report = run(out, seed, quick, threads, processor_time, say, llama)
+    report = run(out, seed, quick, threads, processor_time, say, llama, only or ())
     say(f"wrote {out / 'engines.md'}")
     for goal in report.missed:
         say(f"missed: {goal.what}")

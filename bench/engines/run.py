@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import random
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -14,6 +17,7 @@ from ...specialists.engines.native.model import Context
 from ...specialists.family import Family
 from .. import circumstances, estimates
 from ..page import Goal, Report, Section, cell
+from ..resume import Part, run_parts
 from . import resident, texts
 from .contenders import (
     Clock,
@@ -41,6 +45,12 @@ UNCOMPARED = (
 )
 # Against llama.cpp of the same bits: shape, batch, how much faster; a prompt of 512 tokens is batch 0.
 LLAMA = ((1, 1, 1.5), (2, 1, 1.2), (1, 0, 1.2), (2, 0, 1.2), (1, 8, 4.0))
+LIMITS = ("shape", "engine", "weights", "read in", "bandwidth", "a token takes", "share")
+LIMIT_ROUNDS = 5
+READ = (
+    "Reading: all threads sum as many bytes as the weights have, memory that was written before. Rounds of "
+    "reading and of decoding behind a prompt of 128 take turns; the share is reading's time by a token's."
+)
 ABOUT = (
     "Random weights, prompts of 128 random tokens, greedy. All contenders are loaded at once and take turns, "
     "in another order each round; a figure is the median round, a ratio that of medians with paired rounds "
@@ -70,34 +80,83 @@ def run(
     processor_time: bool,
     say: Callable[[str], None],
     llama: Path | None = None,
+    only: Sequence[str] = (),
 ) -> Report:
-    """Measure every shape and write engines.md; `llama` is the folder that llama.cpp was built in."""
+    """Measure every shape and write engines.md; `llama` is the folder that llama.cpp was built in.
+
+    `only`: measure these sections again (a shape's short name, `memory`, `bandwidth`, `text`), and leave the
+    others alone.
+    """
     program = None if llama is None else program_in(llama)
     if processor_time:
         Clock.processor, threads = True, 1
     context = Context(threads)
     torch.set_num_threads(context.threads)
-    sections = [_uncompared(program)]
-    for shape in SHAPES[:1] if quick else SHAPES:
-        with tempfile.TemporaryDirectory() as scratch:
-            folder = Path(scratch)
-            parameters = make_folder(shape, folder, seed)
-            say(f"{shape.name}: {parameters / 1e6:.1f} M parameters")
-            rivals = {} if program is None else llama_contenders(program, folder, context.threads)
-            sections.append(_shape(context, shape, folder, parameters, seed, quick, say, rivals))
-            sections.append(resident.section(shape.name, folder, judged=shape is SHAPES[-1]))
-    say("the same text")
-    sections.append(texts.section(context, Family.open("starter"), 20 if quick else 200, seed))
+    desk = Desk(context, program, seed, quick, say)
     command = "pilothouse bench engines" + " --quick" * quick + " --processor-time" * processor_time
     command += " --llama DIR" if program is not None else ""
     clock = "processor time of one thread: the machine was not quiet" if processor_time else "wall clock"
     more = (("native", f"{context.kernels}, threads: {context.threads}"), ("clock", clock))
-    report = Report(
-        "Engines on the CPU", ABOUT, (*circumstances.facts(command, seed), *more), tuple(sections)
-    )
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "engines.md").write_text(report.markdown())
-    return report
+    report = Report("Engines on the CPU", ABOUT, (*circumstances.facts(command, seed), *more))
+    stamp = f"{command} {seed} {time.time():.0f}"  # never the same: all is measured again, unless told not to
+    return run_parts(report, out / "engines.md", desk.parts(), stamp, say, only=only)
+
+
+@dataclass(frozen=True)
+class Desk:
+    """What all sections share."""
+
+    context: Context
+    program: Path | None
+    seed: int
+    quick: bool
+    say: Callable[[str], None]
+
+    def parts(self) -> list[Part]:
+        """Every section by name."""
+        shapes = SHAPES[:1] if self.quick else SHAPES
+        found: list[Part] = [("absent", lambda: _uncompared(self.program))]
+        found += [(shape.short, partial(self.shape, shape)) for shape in shapes]
+        if not Clock.processor:
+            found.append(("bandwidth", lambda: self.bandwidth(shapes)))
+        found += [("memory", lambda: self.memory(shapes[-1])), ("text", self.text)]
+        return found
+
+    @contextmanager
+    def folder(self, shape: Shape) -> Iterator[tuple[Path, int]]:
+        """A model of a shape on disk, and its number of parameters."""
+        with tempfile.TemporaryDirectory() as scratch:
+            yield Path(scratch), make_folder(shape, Path(scratch), self.seed)
+
+    def shape(self, shape: Shape) -> Section:
+        """All contenders on one shape."""
+        with self.folder(shape) as (folder, parameters):
+            self.say(f"{shape.name}: {parameters / 1e6:.1f} M parameters")
+            threads, program = self.context.threads, self.program
+            rivals = {} if program is None else llama_contenders(program, folder, threads)
+            return _shape(self.context, shape, folder, parameters, self.seed, self.quick, self.say, rivals)
+
+    def bandwidth(self, shapes: Sequence[Shape]) -> Section:
+        """How near decoding one sequence comes to reading its weights once a token."""
+        rows: list[tuple[str, ...]] = []
+        goals: list[Goal] = []
+        for shape in shapes:
+            with self.folder(shape) as (folder, _):
+                native = native_contenders(self.context, folder)
+                for engine in (*native[:1], *native[1::2]):
+                    row, goal = _limit(self.context, engine, shape)
+                    rows.append(row)
+                    goals += [goal] if shape is SHAPES[-1] and engine is not native[0] else []
+        return Section("One sequence against the memory's bandwidth", READ, LIMITS, tuple(rows), tuple(goals))
+
+    def memory(self, shape: Shape) -> Section:
+        """What the largest shape takes."""
+        with self.folder(shape) as (folder, _):
+            return resident.section(shape.name, folder, judged=shape is SHAPES[-1])
+
+    def text(self) -> Section:
+        """Whether quantized weights give the dequantized ones' texts."""
+        return texts.section(self.context, Family.open("starter"), 20 if self.quick else 200, self.seed)
 
 
 def _shape(
@@ -142,11 +201,6 @@ def _shape(
         )
     if isinstance(mixed, str):
         notes.append(f"PEFT's batch of several adapters is not here: {mixed}.")
-    for engine in (*native[:1], *native[1::2]) if not Clock.processor else ():
-        words, goal = _limit(context, engine, shape)
-        notes.append(words)
-        if shape is SHAPES[-1] and engine is not native[0]:
-            goals.append(goal)
     return Section(
         f"{shape.name}: {parameters / 1e6:.1f} M parameters",
         f"{rounds} rounds, of 32 requests half as many. The last column is against Hugging Face's `generate` "
@@ -262,23 +316,25 @@ def _reading(contenders: Sequence[Contender], shape: Shape, seed: int) -> dict[s
     return found
 
 
-def _limit(context: Context, one: Native, shape: Shape) -> tuple[str, Goal]:
-    """How near a single sequence's decoding is to reading its weights once a token."""
+def _limit(context: Context, one: Native, shape: Shape) -> tuple[tuple[str, ...], Goal]:
+    """A row of how near decoding comes to reading, and its goal."""
     size = one.model.weight_bytes
-    reading = sorted(context.read(size, 7))[3]
     prompt = [[1] * PROMPT]
-    tokens = sorted(one.run(prompt, shape.tokens[1]).token for _ in range(3))
-    share = 100 * reading / tokens[1]
-    goal = Goal(
-        f"{shape.name}, batch 1, {one.name}: share of the measured bandwidth",
-        "at least",
-        90,
-        "",
-        estimates.Estimate(share, share, share, 3),
+    reading, tokens = [], []
+    for _ in range(LIMIT_ROUNDS):
+        reading.append(sorted(context.read(size, 7))[3])
+        tokens.append(one.run(prompt, shape.tokens[1]).token)
+    share = estimates.median_ratio(reading, tokens, 0)
+    share = estimates.Estimate(100 * share.value, 100 * share.low, 100 * share.high, share.n)
+    read, token = (sorted(x)[len(x) // 2] for x in (reading, tokens))
+    row = (
+        shape.name,
+        one.name,
+        f"{size / 1e6:.1f} MB",
+        f"{1e3 * read:.2f} ms",
+        f"{size / read / 1e9:.1f} GB/s",
+        f"{1e3 * token:.2f} ms",
+        f"{share.value:.0f} % [{share.low:.0f}, {share.high:.0f}]",
     )
-    words = (
-        f"{one.name}: {size / 1e6:.1f} MB a token; this much memory is read in {1e3 * reading:.2f} ms "
-        f"({size / reading / 1e9:.1f} GB/s), a token takes {1e3 * tokens[1]:.2f} ms: "
-        f"{share:.0f} % of that bandwidth"
-    )
-    return words, goal
+    what = f"{shape.name}, batch 1, {one.name}: share of the measured bandwidth"
+    return row, Goal(what, "at least", 90, "", share)

@@ -14,6 +14,7 @@ class Shape:
     """A decoder by its sizes; `tokens` is how many are generated in one measurement, by batch size."""
 
     name: str
+    short: str
     config: dict[str, Any]
     tokens: dict[int, int]
     rounds: int
@@ -34,9 +35,9 @@ def _qwen2(width: int, layers: int, heads: int, inner: int, vocabulary: int, the
 
 
 SHAPES = (
-    Shape("starter (12 M)", _qwen2(320, 8, 10, 960, 6144, 1e4), {1: 48, 8: 24, 32: 12}, 9),
-    Shape("30 M", _qwen2(384, 8, 6, 2304, 16384, 1e4), {1: 32, 8: 16, 32: 8}, 7),
-    Shape("Qwen2.5-0.5B", _qwen2(896, 24, 14, 4864, 151936, 1e6), {1: 12, 8: 6, 32: 3}, 5),
+    Shape("starter (12 M)", "12M", _qwen2(320, 8, 10, 960, 6144, 1e4), {1: 48, 8: 24, 32: 12}, 9),
+    Shape("30 M", "30M", _qwen2(384, 8, 6, 2304, 16384, 1e4), {1: 32, 8: 16, 32: 8}, 7),
+    Shape("Qwen2.5-0.5B", "0.5B", _qwen2(896, 24, 14, 4864, 151936, 1e6), {1: 12, 8: 6, 32: 3}, 5),
 )
 
 

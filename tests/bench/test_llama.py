@@ -37,7 +37,7 @@ echo "{\\"t_pp\\": 0.25, \\"t_tg\\": $s}"
 
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
-    make_folder(Shape("tiny", SIZES, {1: 2}, 1), tmp_path / "model", 0)
+    make_folder(Shape("tiny", "tiny", SIZES, {1: 2}, 1), tmp_path / "model", 0)
     return tmp_path / "model"
 
 
