@@ -20,7 +20,7 @@ from .work import Work
 CARDS = Path(__file__).with_name("cards.toml")
 PRICES = {"arithmetic": 1.0, "facts": 0.4, "translate": 0.5, "emotion": 0.3, "screening": 0.2}
 PRICES |= {"words": 0.4, "stories": 1.2, "help": 0.1}
-STUDENT_BITS = "4 and 3 bits by NSDS, rounded by GPTQ, groups of 64"
+STUDENT_BITS = "4 and 3 bits by NSDS, rounded by GPTQ, groups of 64; embedding in 8"
 ADAPTER_BITS = f"{quantizing.ADAPTER[0]} bits, groups of {quantizing.ADAPTER[1]}"
 LAMBDA = 0.01
 RISKS = (0.1, 0.15, 0.2, 0.3, 0.4, 0.5)
