@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -96,8 +97,8 @@ def section(lab: Lab, before: Path | None, data: Path) -> Section:
 
 def kept(lab: Lab, folder: Path, data: Path, seed: int) -> dict[str, Any]:
     """A family's trial, made once."""
-    print_ = Family.open(folder).trunk_fingerprint[:12]
-    return lab.keep(f"starter/{print_}", lambda: trial(lab, folder, data, seed))
+    sealed = hashlib.sha256((folder / "manifest.json").read_bytes()).hexdigest()[:12]
+    return lab.keep(f"starter/{sealed}", lambda: trial(lab, folder, data, seed))
 
 
 def _skill(

@@ -38,6 +38,7 @@ class Course:
 
 
 STUDENT = "screening"
+JUDGED = 800  # prompts of a skill, free phrasings beside, on which a second part is compared with the first
 SWITCHES = 0.3  # of the prompts that probes are fitted on
 TELL_EVERY = 256  # answers between progress lines
 COURSES = {
@@ -89,8 +90,8 @@ def train_specialist(work: Work, name: str) -> None:
 
 
 def ride_specialist(work: Work, name: str) -> None:
-    """Go on training an adapter on the quantized trunk, over new lessons, and store it in few bits as
-    `adapters/NAME`.
+    """Go on training an adapter on the quantized trunk, over new lessons; store it in few bits as
+    `adapters/NAME`, or the one it started from, where that answers more of the fitting split.
     """
     model, codec = open_trunk(work)
     course, run = RIDES[name], work.path("rides.run", name)
@@ -100,7 +101,22 @@ def ride_specialist(work: Work, name: str) -> None:
     train_adapter(
         model, codec, lessons, tuning, run, target, lambda line: work.say(f"ride {name}: {line}"), start=start
     )
-    work.say(f"{name}: {quantize_adapter(target, work.path('adapters', name))}")
+    better = target if answers_more(work, name, target, start) else start
+    work.say(f"{name}: {better.parent.name}, {quantize_adapter(better, work.path('adapters', name))}")
+
+
+def answers_more(work: Work, name: str, one: Path, other: Path) -> bool:
+    """Whether an adapter answers at least as many of its own prompts of the fitting split as another."""
+    model, codec = open_reader(work)
+    own = [e for e in mixture(work, "fit", JUDGED, 0) if e.skill == name]
+    right = []
+    for folder in (one, other):
+        bank = AdapterBank(model)
+        bank.load(name, folder)
+        right.append(sum(o.correct for o in judge(model, codec, name, own, bank, COURSES[name].longest)))
+        bank.close()
+    work.say(f"{name}: {one.parent.name} {right[0]}, {other.parent.name} {right[1]} of {len(own)} right")
+    return right[0] >= right[1]
 
 
 @dataclass(frozen=True)

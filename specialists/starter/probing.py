@@ -11,12 +11,13 @@ from functools import cached_property
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel
 
 from ...router.fingerprint import fingerprint
 from ...router.probes.calibrate import Method, auroc, ece, fit_calibration
 from ...router.probes.fit import fit_logistic, group_folds
-from ...router.probes.joint import Joint, fit_joint, log_odds
+from ...router.probes.joint import RIDGES, Joint, fit_joint, log_odds
 from ...router.probes.probe import Kind, Probe, ProbeBank
 from ...router.taps import Site, Taps
 from ...router.turns import last_turn
@@ -155,12 +156,14 @@ class Desk:
 
     @cached_property
     def ridge(self) -> float:
-        """The ridge that serves templates of the ``fit`` split best that were left out."""
-        found = self._fitted(torch.zeros(len(self.rows["calibrate"])).bool())
+        """The ridge whose fit on the ``fit`` split has the lowest log-loss on the other, of new templates."""
+        nothing = torch.zeros(len(self.rows["calibrate"])).bool()
+        found = {l2: self._fitted(nothing, l2).logits(self.states["calibrate"]) for l2 in RIDGES}
+        best = min(found, key=lambda l2: membership_loss(found[l2], self.rows["calibrate"]))
         self.work.say(
-            f"who a prompt is for: ridge {found.l2:g}, right on the calibration split: {self._own(found)}"
+            f"whose prompt it is: ridge {best:g}; by a fit on the other split {self._share(found[best])}"
         )
-        return found.l2
+        return best
 
     @cached_property
     def joint(self) -> Joint:
@@ -178,16 +181,13 @@ class Desk:
         self.work.say(f"with the other templates of that split: {self._share(logits)}")
         return logits
 
-    def _fitted(self, chosen: Tensor, l2: float | None = None) -> Joint:
+    def _fitted(self, chosen: Tensor, l2: float) -> Joint:
         """Fit on the ``fit`` split and the chosen rows of the other."""
         index = chosen.nonzero()[:, 0].tolist()
         x = torch.cat([self.states["fit"], self.states["calibrate"][index]])
         more = [self.rows["calibrate"][i] for i in index]
         names = [*self._groups("fit"), *(self._groups("calibrate")[i] for i in index)]
         return fit_joint(x, membership([*self.rows["fit"], *more]), len(SPECIALISTS), names, l2)
-
-    def _own(self, joint: Joint) -> str:
-        return self._share(joint.logits(self.states["calibrate"]))
 
     def _share(self, logits: Tensor) -> str:
         rows = self.rows["calibrate"]
@@ -244,6 +244,12 @@ def membership(examples: Sequence[Example]) -> list[int]:
     """Whose prompt each is, as an index into `SPECIALISTS`; their number for nobody's."""
     place = {name: at for at, name in enumerate(SPECIALISTS)}
     return [place.get(e.skill, len(SPECIALISTS)) for e in examples]
+
+
+def membership_loss(logits: Tensor, examples: Sequence[Example]) -> float:
+    """Mean log-loss of whose prompts they are, from logits [N,K]; nobody's logit is 0."""
+    nobody = torch.zeros(len(logits), 1, dtype=logits.dtype)
+    return float(cross_entropy(torch.cat([logits, nobody], 1), torch.tensor(membership(examples))))
 
 
 def own_share(logits: Tensor, examples: Sequence[Example]) -> float:

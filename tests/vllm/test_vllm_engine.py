@@ -5,19 +5,22 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
+from pilothouse.specialists.adapters import read_adapter
 from pilothouse.specialists.engines.base import Capacity, NotOffered, Request, Sampling
 from pilothouse.specialists.engines.conformance import Suite
 from pilothouse.specialists.engines.reference import Reference
 from pilothouse.specialists.engines.stream import Stream
 from pilothouse.specialists.engines.suite import agrees, ask
-from pilothouse.specialists.engines.vllm import board
+from pilothouse.specialists.engines.vllm import board, host
 from pilothouse.specialists.engines.vllm.batch import VllmBatch
 from pilothouse.specialists.engines.vllm.engine import VllmEngine
 from pilothouse.specialists.engines.vllm.host import BLOCK, Host, Options
 from pilothouse.specialists.engines.vllm.selftest import self_test
 from pilothouse.specialists.engines.vllm.sites import Settings
 from pilothouse.specialists.family import Family
+from pilothouse.specialists.improve.quantize import quantize_folder
 from pilothouse.specialists.tokenizing import ChatCodec
 
 
@@ -107,3 +110,16 @@ def test_compiled_layers_are_steered_too(toy: Path, monkeypatch: pytest.MonkeyPa
         self_test(VllmBatch(codec, host, capacity), tuple(codec.encode_text("0 1 2 3")))
     finally:
         host.close()
+
+
+def test_a_quantized_adapter_reaches_vllm_in_full(toy: Path, tmp_path: Path) -> None:
+    small = tmp_path / "small"
+    quantize_folder(toy / "specialists" / "alpha", small, 4, 32)
+    rank, twin = host._adapter("alpha", small, tmp_path / "scratch")
+    assert not (twin / "quantization.json").exists()
+    ours = read_adapter("alpha", small, torch.float32, torch.device("cpu"))
+    theirs = read_adapter("alpha", twin, torch.float32, torch.device("cpu"))
+    assert ours.rank == theirs.rank == rank
+    for name, product in ours.products.items():
+        assert torch.equal(product.a, theirs.products[name].a)
+        assert torch.equal(product.b, theirs.products[name].b)

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import save_file
 
 from ...adapters import CONFIG, WEIGHTS, read_adapter
 from ...models import QUANTIZATION, load_model_folder
-from ...weights import read_json
+from ...weights import read_json, read_tensors
 from ..base import Capacity, NotOffered
 from ..scheduler import Turns
 from . import plugin
@@ -259,7 +260,10 @@ def _adapter(name: str, folder: Path, scratch: Path) -> tuple[int, Path]:
     twin = scratch / "adapters" / name
     twin.mkdir(parents=True)
     (twin / CONFIG).write_text(json.dumps(config))
-    (twin / WEIGHTS).symlink_to((folder / WEIGHTS).resolve())
+    if (folder / QUANTIZATION).is_file():
+        save_file({n: t.contiguous() for n, t in read_tensors(folder, WEIGHTS).items()}, twin / WEIGHTS)
+    else:
+        (twin / WEIGHTS).symlink_to((folder / WEIGHTS).resolve())
     return rank, twin
 
 

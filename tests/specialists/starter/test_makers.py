@@ -9,9 +9,9 @@ import pytest
 import torch
 from transformers import Qwen3ForCausalLM
 
-from pilothouse.specialists.adapters import AdapterBank, save_adapter
+from pilothouse.specialists.adapters import AdapterBank, read_adapter, save_adapter
 from pilothouse.specialists.improve.finetune import Learner, Tuning
-from pilothouse.specialists.starter import corpus, makers
+from pilothouse.specialists.starter import corpus, language, makers
 from pilothouse.specialists.starter.skills.example import Example
 from pilothouse.specialists.starter.work import Work
 from pilothouse.specialists.tokenizing import ChatCodec
@@ -87,15 +87,46 @@ def test_a_specialist_learns_in_its_own_folder_and_leaves_the_trunk(
     work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     course = makers.Course(30, Tuning(rank=2, steps=2, rows=4), 4)
-    monkeypatch.setattr(makers, "COURSES", {"arithmetic": course})
-    before = (work.path("trunk") / "model.safetensors").read_bytes()
+    for name in ("COURSES", "RIDES"):
+        monkeypatch.setattr(makers, name, {"arithmetic": course})
+    monkeypatch.setattr(makers, "JUDGED", 4)
+    shutil.copytree(work.path("trunk"), work.path(language.FULL))
+    before = {folder: weights(work, folder) for folder in ("trunk", language.FULL)}
     makers.train_specialist(work, "arithmetic")
+    first = read_adapter("a", work.path("adapters.bf16", "arithmetic"), torch.float32, torch.device("cpu"))
+    makers.ride_specialist(work, "arithmetic")
     model, _ = makers.open_trunk(work)
     bank = AdapterBank(model)
-    bank.load("arithmetic", work.path("adapters", "arithmetic"))
-    assert bank.adapters["arithmetic"].rank == 2
-    assert (work.path("trunk") / "model.safetensors").read_bytes() == before
-    assert "arithmetic: step 2/2" in work.path("run.log").read_text()
+    small = bank.load("arithmetic", work.path("adapters", "arithmetic"))
+    assert small.rank == 2
+    for name, product in small.products.items():  # it went on from there, and is stored in 4 bits
+        assert torch.cosine_similarity(product.a.flatten(), first.products[name].a.flatten(), dim=0) > 0.9
+    assert {folder: weights(work, folder) for folder in before} == before
+    log = work.path("run.log").read_text()
+    assert "arithmetic: step 2/2" in log
+    assert "ride arithmetic: step 2/2" in log
+    assert "arithmetic: rides 0, adapters.bf16 0 of" in log  # nobody is better: the second part stays
+    assert "arithmetic: rides, 0." in log
+
+
+def test_the_part_that_answers_less_is_not_taken(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = work.path("adapters", "facts")
+    right = {True: [True, True], False: [True, False]}
+
+    def judged(
+        model: object, codec: object, name: str, own: list[Example], bank: object, longest: int
+    ) -> list[makers.Outcome]:
+        return [makers.Outcome(name, e, "", 0.0, ok) for e, ok in zip(own[:2], next(turns), strict=True)]
+
+    monkeypatch.setattr(makers, "JUDGED", 4)
+    monkeypatch.setattr(makers, "judge", judged)
+    for first, second in ((True, False), (False, True), (True, True)):
+        turns = iter((right[first], right[second]))
+        assert makers.answers_more(work, "facts", folder, folder) == (first >= second)
+
+
+def weights(work: Work, folder: str) -> bytes:
+    return (work.path(folder) / "model.safetensors").read_bytes()
 
 
 @pytest.mark.parametrize("name", list(makers.COURSES))

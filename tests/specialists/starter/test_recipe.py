@@ -81,6 +81,7 @@ def shrink(patch: pytest.MonkeyPatch) -> None:
     course = makers.Course(40, Tuning(rank=2, steps=2, rows=4), 3)
     patch.setattr(makers, "COURSES", dict.fromkeys(makers.COURSES, course))
     patch.setattr(makers, "RIDES", dict.fromkeys(makers.RIDES, course))
+    patch.setattr(makers, "JUDGED", 4)
     patch.setattr(makers, "correct", planted)
     shrink_student(patch)
     patch.setattr(quantizing, "READ", 4)
