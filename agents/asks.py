@@ -147,8 +147,9 @@ def _told(match: re.Match[str]) -> tuple[int, int]:
 
 
 def leans(ask: str) -> bool:
-    """Whether an ask refers to what stands before it, so that it means nothing alone."""
-    return _LEANING.search(_QUOTED.sub("", ask)) is not None
+    """Whether an ask means nothing alone: it refers to what stands before it, or only quotes."""
+    own = _QUOTED.sub("", ask)
+    return _LEANING.search(own) is not None or not any(letter.isalnum() for letter in own)
 
 
 def tidy(ask: str) -> str:

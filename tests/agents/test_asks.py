@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pilothouse.agents import sums
-from pilothouse.agents.asks import pieces, split
+from pilothouse.agents.asks import leans, pieces, split
 
 CUT = [
     ("What is 3+4? And translate dog into French.", ("What is 3+4?", "Translate dog into French.")),
@@ -191,3 +191,17 @@ def test_a_changed_result_is_found() -> None:
     changed = [(row.prompt, f"{row.answer[:-1]}{(int(row.answer[-1]) + 1) % 10}") for row in rows]
     found = sum(sums.wrong(prompt, answer) is not None for prompt, answer in changed)
     assert found >= 0.95 * len(rows)
+
+
+@pytest.mark.parametrize(
+    ("ask", "alone"),
+    [
+        ('"WINNER!! Claim your prize now, call 0900 123"', False),
+        ("“You won!” «Call now»", False),
+        ('Is this message safe? "You won!"', True),
+        ("And what is its plural?", False),
+        ("What is the plural of mouse?", True),
+    ],
+)
+def test_what_leans_on_its_neighbour_means_nothing_alone(ask: str, alone: bool) -> None:
+    assert leans(ask) != alone
