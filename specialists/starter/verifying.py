@@ -27,6 +27,7 @@ from .work import Work
 
 FLOOR = Floor(auroc=0.85, drift=0.05, missed=0.1, effect=0.8)
 TEXTS, SHOWN = 240, 64
+REFIT = 1  # steps: nothing is made again here, what does not hold is told
 
 
 def verify(work: Work) -> None:
@@ -85,7 +86,7 @@ def _dictionaries(work: Work, full: PreTrainedModel, small: PreTrainedModel, pri
     for layer in probing.scout_layers(work):
         old, new = (features.token_states(m, codec, texts, layer)[0] for m in (full, small))
         sae = SAE.load(work.path("features", f"L{layer}"))
-        found.append(check_sae(sae, old, new, print_, FLOOR, 0, work.seed)[1])
+        found.append(check_sae(sae, old, new, print_, FLOOR, REFIT, work.seed)[1])
     return found
 
 
@@ -97,7 +98,8 @@ def report(work: Work, found: list[Finding]) -> None:
     """
     work.path("verify.json").write_text(json.dumps(as_report(found), indent=1) + "\n")
     for one in found:
-        work.say(f"{one.name}: {one.verdict} { ({k: round(v, 3) for k, v in one.measured.items()}) }")
+        figures = ", ".join(f"{name} {value:.3f}" for name, value in one.measured.items())
+        work.say(f"{one.name}: {one.verdict}, {figures}")
     stale = [one for one in found if one.verdict != "holds"]
     if stale:
         raise ArtifactError(
