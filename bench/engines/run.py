@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -97,9 +96,10 @@ def run(
     command += " --llama DIR" if program is not None else ""
     clock = "processor time of one thread: the machine was not quiet" if processor_time else "wall clock"
     more = (("native", f"{context.kernels}, threads: {context.threads}"), ("clock", clock))
-    report = Report("Engines on the CPU", ABOUT, (*circumstances.facts(command, seed), *more))
-    stamp = f"{command} {seed} {time.time():.0f}"  # never the same: all is measured again, unless told not to
-    return run_parts(report, out / "engines.md", desk.parts(), stamp, say, only=only)
+    facts = circumstances.facts(command, seed)
+    report = Report("Engines on the CPU", ABOUT, (*facts, *more))
+    stamp = f"{command} {seed} {dict(facts)['date']}"
+    return run_parts(report, out / "engines.md", desk.parts(), stamp, say, fresh=not only, only=only)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ...specialists.family import Family
+from ...specialists.family import starter as embedded
 from ...specialists.weights import QUANTIZATION
 from ...store.errors import UsageError
 from .. import estimates
@@ -17,7 +18,6 @@ from ..starter.prompts import HELP
 from ..starter.stage import Stage
 from .lab import Lab
 
-EMBEDDED = Path(__file__).parents[2] / "specialists" / "starter" / "family"
 HALF = 0.5
 HEADER = ("skill", "n", "before", "now", "now − before, points (paired)", "bytes before", "now", "share")
 Rows = dict[str, dict[str, list[bool]]]
@@ -78,7 +78,7 @@ def section(lab: Lab, before: Path | None, data: Path) -> Section:
     if before is None:
         raise UsageError("the section starter compares with an earlier family: name its folder with --before")
     seed = lab.seeds[0]
-    was, now = (kept(lab, folder, data, seed) for folder in (before, EMBEDDED))
+    was, now = (kept(lab, folder, data, seed) for folder in (before, embedded()))
     weights = [f["bytes"]["all weights"] for f in (was, now)]
     found = [_skill(name, was, now, seed) for name in now["right"]]
     rows = [row for table, _ in found for row in table]

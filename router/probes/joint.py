@@ -18,14 +18,8 @@ from ...store.errors import UsageError
 from ..checks import matrix
 from .fit import group_folds, standardise
 
-RIDGES = (
-    1e-3,
-    3e-3,
-    1e-2,
-    3e-2,
-    1e-1,
-    3e-1,
-)  # the penalty is l2/2 |W|^2 beside the mean log-loss, standardised columns
+# The penalty is l2/2 |W|^2 beside the mean log-loss, on standardised columns.
+RIDGES = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1)
 _STEPS, _CHOOSING = 150, 50
 _FOLDS = 3
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -45,3 +46,9 @@ def run_recipe(
     whole = plan(recipe, folder)
     build(whole, folder, resume=True, stream=work.stream)
     return folder / whole.steps[-1].name
+
+
+def take(made: Path, target: Path) -> None:
+    """Copy what a recipe made to where later steps read it, in the place of what an earlier run left."""
+    shutil.rmtree(target, ignore_errors=True)
+    shutil.copytree(made, target)

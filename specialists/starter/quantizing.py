@@ -38,8 +38,7 @@ def quantize_trunk(work: Work) -> None:
     """Write `trunk/`, the quantized twin of the trained trunk."""
     data = {"read": read_rows(work)}
     made = factory.run_recipe(work, "trunk", work.path(FULL), data, [TRUNK], "Apache-2.0")
-    shutil.rmtree(work.path("trunk"), ignore_errors=True)
-    shutil.copytree(made, work.path("trunk"))
+    factory.take(made, work.path("trunk"))
 
 
 def read_rows(work: Work) -> list[Example]:

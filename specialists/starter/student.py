@@ -7,7 +7,6 @@ as NSDS says.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,7 +19,7 @@ DANGERS = ("spam", "injection", "harmful")
 LICENCE = "see the card of screening"
 LESSONS, JUDGED = 8_000, 320
 LAYERS = (0, 1, 2, 3)
-HARD = ("injection", "harmful")
+HARD, EASY = ("injection", "harmful"), ("spam", "safe")
 TEACHER = {"step": "finetune", "from": "trunk", "method": "alora", "rank": 16, "steps": 120, "rows": 64}
 RATE = 1.5e-3
 PERSYN = {
@@ -93,13 +92,12 @@ def make_student(work: Work) -> None:
     known, held = lessons(work, "train", LESSONS), lessons(work, "calibrate", JUDGED)
     data = {f"{danger}-lessons": of_kinds(known, (danger, "safe")) for danger in DANGERS}
     data |= {"lessons": known, "held": held, "hard": hard(known)}
-    data |= {"held-hard": of_kinds(held, HARD), "held-easy": of_kinds(held, ("spam", "safe"))}
+    data |= {"held-hard": of_kinds(held, HARD), "held-easy": of_kinds(held, EASY)}
     made = factory.run_recipe(work, "student", work.path(FULL), data, recipe_steps(), LICENCE)
-    shutil.rmtree(work.path("student"), ignore_errors=True)
-    shutil.copytree(made, work.path("student"))
+    factory.take(made, work.path("student"))
 
 
 def hard(rows: Sequence[Example]) -> list[Example]:
     """The dangers that are hardest to see, and as many other rows, so that the student does not cry wolf."""
     chosen = of_kinds(rows, HARD)
-    return [*chosen, *of_kinds(rows, ("spam", "safe"))[: len(chosen)]]
+    return [*chosen, *of_kinds(rows, EASY)[: len(chosen)]]

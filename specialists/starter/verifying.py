@@ -20,6 +20,7 @@ from ...router.taps import Site
 from ...store.errors import ArtifactError
 from ..improve.verify import Finding, Floor, area, as_report, check_sae, check_vector
 from ..models import load_model_folder
+from ..tokenizing import ChatCodec
 from . import features, makers, probing
 from .language import FULL
 from .skills.example import Example
@@ -43,7 +44,7 @@ def verify(work: Work) -> None:
     before, now = (probing.pooled_at(model, codec, rows, [site])[0] for model in (full, small))
     print_ = fingerprint(work.path("trunk"))
     found = _probes(work, before, now, rows)
-    found += _dictionaries(work, full, small, print_)
+    found += _dictionaries(work, codec, full, small, print_)
     prompts = [codec.encode_prompt(e.prompt, e.history) for e in rows[:SHOWN]]
     for folder in sorted(work.path("vectors").iterdir()):
         vector = SteeringVector.load(folder)
@@ -79,8 +80,9 @@ def truth(work: Work, probe: Probe, rows: list[Example]) -> list[int]:
     return [known.get(i, 0) for i in range(len(rows))]
 
 
-def _dictionaries(work: Work, full: PreTrainedModel, small: PreTrainedModel, print_: str) -> list[Finding]:
-    _, codec = makers.open_reader(work)
+def _dictionaries(
+    work: Work, codec: ChatCodec, full: PreTrainedModel, small: PreTrainedModel, print_: str
+) -> list[Finding]:
     texts = features.plain_texts(work, TEXTS)
     found = []
     for layer in probing.scout_layers(work):

@@ -93,7 +93,7 @@ def test_only_what_stands_after_the_equals_sign_counts(tmp_path: Path) -> None:
 def test_the_starter_is_compared_row_by_row_and_byte_by_byte(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    family = starter.EMBEDDED
+    family = starter.embedded()
     weights = starter.weighed(Family.open(family))
     rides = ("trunk/model.safetensors", "specialists/words/adapter_model.safetensors")
     assert weights["words"] == sum((family / name).stat().st_size for name in rides)
