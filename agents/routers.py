@@ -153,6 +153,7 @@ def _encoder(
     tokenizer.no_truncation()
     places = "+".join(f"H{layer}" for layer in chosen)
     spec |= {"layers": list(chosen), "poolings": list(poolings), "site": f"{places}:{'+'.join(poolings)}"}
+    spec |= {"core": True}  # of the text, see `core_of`: what was kept of whole texts is not taken for it
     context = min(_LONGEST_ENCODED, int(config.get("max_position_embeddings", _LONGEST_ENCODED)))
 
     def encode(turns: Turns) -> Sequence[int]:

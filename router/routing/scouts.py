@@ -21,6 +21,7 @@ from ...store.records import Message
 from ..files import read_tensors, write_tensors
 from ..taps import POOLINGS, Site, Taps
 from ..turns import turn_of
+from .framing import core_of
 from .seen import Seen
 from .table import Table
 
@@ -81,8 +82,8 @@ class TorchHidden:
 
 
 def text_of(turns: Turns) -> str:
-    """A conversation as the text heads see it."""
-    return "\n\n".join(turn.content for turn in turns)
+    """A conversation as text heads and encoders see it: what stands around its last question is left out."""
+    return "\n\n".join((*(turn.content for turn in turns[:-1]), core_of(turns[-1].content)))
 
 
 def _groups(lengths: Sequence[int]) -> Iterator[list[int]]:
@@ -193,15 +194,16 @@ def read_table_with(reader: Reader, table: Table, cache: Path | None = None) -> 
     """Read all prompts of a table, some thousand at a time; with a cache folder, pieces that were read before
     are taken from there, so that what was interrupted goes on.
     """
+    texts = tuple(map(text_of, table.turns))
     if reader.spec.get("kind") == "none":
-        return _with_groups(reader.read(table.turns), table)
+        return Seen(texts, groups=table.groups)
     starts = range(0, len(table), _PIECE)
     pieces = [_piece(reader, table.turns[start : start + _PIECE], cache) for start in starts]
 
     def whole(name: str) -> Tensor | None:
         return torch.cat([one[name] for one in pieces]) if all(name in one for one in pieces) else None
 
-    return Seen(table.texts, whole("states"), whole("signals"), whole("codes"), table.groups)
+    return Seen(texts, whole("states"), whole("signals"), whole("codes"), table.groups)
 
 
 def _piece(reader: Reader, prompts: Sequence[Turns], cache: Path | None) -> dict[str, Tensor]:
@@ -220,7 +222,3 @@ def _piece(reader: Reader, prompts: Sequence[Turns], cache: Path | None) -> dict
 def _tensors_of(seen: Seen) -> dict[str, Tensor]:
     named = {"states": seen.states, "signals": seen.signals, "codes": seen.codes}
     return {name: one for name, one in named.items() if one is not None}
-
-
-def _with_groups(seen: Seen, table: Table) -> Seen:
-    return Seen(table.texts, seen.states, seen.signals, seen.codes, table.groups)
