@@ -23,7 +23,7 @@ from .errors import (
     StoreReadOnlyError,
     StoreUnreachableError,
 )
-from .tables import content
+from .tables import content, events
 
 NAMES = ("postgresql", "postgres")
 READING_SILENCE = 60.0  # seconds; the longest that a server of a large log thinks before its first row
@@ -53,6 +53,9 @@ _STRIP = (
     "DROP TRIGGER IF EXISTS events_stay ON events",
     "DROP INDEX IF EXISTS content_words",
 )
+for _index in events.indexes:
+    if (_where := _index.dialect_options["sqlite"]["where"]) is not None:
+        _index.dialect_options["postgresql"]["where"] = _where
 
 
 def engine(url: URL, patience: float, *, reading: bool) -> Engine:

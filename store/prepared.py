@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cache
+from importlib import import_module
 from typing import Any
 
 from sqlalchemy import Connection, Delete, Executable, Insert, Select, Table, Update, insert
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import sqlite
 
 Row = Mapping[str, Any]
 _NAMED = sqlite.dialect(paramstyle="named")
@@ -27,7 +28,7 @@ def adding(table: Table) -> Insert:
 @cache
 def adding_new(table: Table, dialect: str) -> Insert:
     """An insert that leaves a row alone whose key is there; both databases write it alike."""
-    own = sqlite if dialect == "sqlite" else postgresql
+    own = import_module(f"sqlalchemy.dialects.{'sqlite' if dialect == 'sqlite' else 'postgresql'}")
     statement: Insert = own.insert(table).on_conflict_do_nothing()
     return statement
 

@@ -101,10 +101,11 @@ events = Table(
 Index(None, events.c.record_id, events.c.kind)
 Index(None, events.c.thread_id, events.c.sequence)
 Index(None, events.c.kind, events.c.created_at)
-# A record is opened once and closed once, whoever tries.
+# A record is opened once and closed once, whoever tries. PostgreSQL is told where it is known (postgres.py):
+# naming its option here would load its dialect for whoever reads a file.
 for _kind in ("opened", "closed"):
     _once = text(f"kind = '{_kind}'")
-    Index(f"uq_events_{_kind}", events.c.record_id, unique=True, sqlite_where=_once, postgresql_where=_once)
+    Index(f"uq_events_{_kind}", events.c.record_id, unique=True, sqlite_where=_once)
 
 content = Table(
     "content",

@@ -22,7 +22,7 @@ from ..tokenizing import ChatCodec
 from . import corpus
 from .language import FULL
 from .quantizing import quantize_adapter
-from .skills import dress, freeform, outside
+from .skills import dress, freeform, outside, translate
 from .skills.example import Example, Split
 from .skills.grading import correct
 from .work import Work
@@ -54,13 +54,14 @@ COURSES = {
 # Each adapter's second part, on the trunk that ships: it takes in what quantizing changed, and learns on.
 # Lessons, steps and rate; all else is as in the first part.
 RIDDEN = {
-    "arithmetic": (40_000, 800, 1.2e-3),
+    "arithmetic": (60_000, 1600, 1.2e-3),
     "facts": (30_000, 250, 1.5e-3),
-    "translate": (50_000, 600, 1.2e-3),
+    "translate": (200_000, 3000, 1.2e-3),
     "emotion": (36_000, 100, 5e-4),
     "words": (30_000, 300, 1.2e-3),
     "stories": (8_000, 60, 4e-4),
 }
+DRILLED = 0.4  # drills on words and noun phrases, beside as many lessons of translation
 RIDES = {
     name: replace(course, lessons=count, tuning=replace(course.tuning, steps=steps, rate=rate))
     for name, (count, steps, rate) in RIDDEN.items()
@@ -102,6 +103,8 @@ def ride_specialist(work: Work, name: str) -> None:
     model, codec = open_trunk(work)
     course, run = RIDES[name], work.path("rides.run", name)
     lessons = lessons_of(work, name, course.lessons, work.seed + 101)
+    if name == translate.SKILL:
+        lessons += translate.drills(int(DRILLED * len(lessons)), work.seed + 101)
     start, target = work.path("adapters.bf16", name), work.path("rides", name)
     tuning = replace(course.tuning, seed=work.seed + 1)
     train_adapter(

@@ -10,6 +10,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateTable
 
 import pilothouse.store
+from pilothouse.store import postgres
 from pilothouse.store.audit import Filter, _matching_records
 from pilothouse.store.tables import events, metadata
 
@@ -26,6 +27,7 @@ def test_once_only_rows_hold_on_postgresql_too() -> None:
     from sqlalchemy.schema import CreateIndex
 
     once = next(index for index in events.indexes if index.name == "uq_events_closed")
+    assert postgres.events is events  # where PostgreSQL is known, the index is told
     told = str(CreateIndex(once).compile(dialect=DIALECT))
     assert told == "CREATE UNIQUE INDEX uq_events_closed ON events (record_id) WHERE kind = 'closed'"
 

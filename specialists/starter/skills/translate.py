@@ -17,7 +17,7 @@ from pathlib import Path
 from .asking_freely import FREE_FROM, FREE_TO, FREE_WORD_FROM, FREE_WORD_TO
 from .asking_more import MORE_FROM, MORE_TO, MORE_WORD_FROM, MORE_WORD_TO
 from .example import Example, Split, numbered_pool
-from .translate_items import Item, draw
+from .translate_items import Item, draw, draw_short
 from .translate_lexicon import LANGUAGES
 from .translate_templates import AGAIN, FROM, OTHER, TO, WORD_FROM, WORD_TO
 
@@ -126,6 +126,18 @@ def examples(split: Split, count: int, seed: int, data: Path | None = None) -> l
         item, language = draw(rng, split), rng.choice(LANGUAGES)
         example = _ask(rng, split, item, language, _direction(rng, item, language))
         found.append(_follow(rng, split, example, item) if rng.random() < HISTORY_SHARE else example)
+    return found
+
+
+def drills(count: int, seed: int) -> list[Example]:
+    """Return ``count`` lessons on words and noun phrases alone: what most wrong sentences get wrong is a
+    rare word, or its gender.
+    """
+    rng = random.Random(f"translate-drills-{seed}")
+    found = []
+    for _ in range(count):
+        item, language = draw_short(rng), rng.choice(LANGUAGES)
+        found.append(_ask(rng, "train", item, language, _direction(rng, item, language)))
     return found
 
 

@@ -354,8 +354,17 @@ _MAKE, _WEIGHT = [m for m, _ in MAKERS], [w for _, w in MAKERS]
 
 def draw(rng: random.Random, split: Split) -> Item:
     """Draw an item whose English text belongs to ``split``; what is learned by heart belongs to train."""
+    return _of_split(lambda: rng.choices(_MAKE, _WEIGHT)[0](rng), split)
+
+
+def draw_short(rng: random.Random) -> Item:
+    """Draw a word or a noun phrase of the training split."""
+    return _of_split(lambda: rng.choice((single_word, noun_phrase))(rng), "train")
+
+
+def _of_split(make: Callable[[], Item], split: Split) -> Item:
     while True:
-        item = rng.choices(_MAKE, _WEIGHT)[0](rng)
+        item = make()
         owner = "train" if by_heart(item.key) else row_split(item.key)
         if owner == split:
             return item
