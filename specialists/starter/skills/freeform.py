@@ -14,7 +14,8 @@ from typing import get_args
 from .example import Check, Example, Split, bucket
 
 ROWS = Path(__file__).with_name("freeform.jsonl")
-FIT_SHARE = 80  # percent; the rest calibrates
+MORE = Path(__file__).with_name("freeform_more.jsonl")  # by a third writer; all of them fit
+FIT_SHARE = 80  # percent of the first file; the rest calibrates
 CHECKS: tuple[Check, ...] = get_args(Check)
 OUTSIDE = "none"  # the file's name for a request that no specialist serves
 
@@ -24,7 +25,8 @@ def examples(split: Split, count: int, seed: int, data: Path | None = None) -> l
 
     The skill of a row is its specialist, or ``outside``. ``data`` is not used.
     """
-    rows = [row for row in _rows() if _split(row.prompt) == split]
+    rows = [row for row in _rows(ROWS) if _split(row.prompt) == split]
+    rows += _rows(MORE) if split == "fit" else ()
     random.Random(f"freeform/{split}/{seed}").shuffle(rows)
     return rows[:count]
 
@@ -34,8 +36,8 @@ def _split(prompt: str) -> Split:
 
 
 @cache
-def _rows() -> tuple[Example, ...]:
-    lines = ROWS.read_text(encoding="utf-8").splitlines()
+def _rows(path: Path) -> tuple[Example, ...]:
+    lines = path.read_text(encoding="utf-8").splitlines()
     return tuple(_example(json.loads(line)) for line in lines)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pilothouse.specialists.starter.skills.freeform import ROWS, examples
+from pilothouse.specialists.starter.skills.freeform import MORE, ROWS, examples
 from pilothouse.specialists.starter.skills.grading import correct, normalised
 
 PARAPHRASES = Path(__file__).parents[3] / "bench" / "data" / "paraphrases.jsonl"
@@ -29,8 +29,8 @@ realization relief remorse sadness surprise"""
 LABELS = {"emotion": EMOTIONS.split(), "screening": ["safe", "spam", "injection", "harmful"]}
 
 
-def _rows(path: Path) -> list[dict[str, str]]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+def _rows(*paths: Path) -> list[dict[str, str]]:
+    return [json.loads(line) for path in paths for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def test_every_specialist_has_at_least_seventy_five_rows() -> None:
@@ -40,7 +40,7 @@ def test_every_specialist_has_at_least_seventy_five_rows() -> None:
 
 
 def test_rows_have_the_fields_and_the_check_of_their_specialist() -> None:
-    for row in _rows(ROWS):
+    for row in _rows(ROWS, MORE):
         assert set(row) == {"prompt", "specialist", "answer", "check"}
         assert row["prompt"] == row["prompt"].strip() != ""
         assert row["check"] in CHECKS[row["specialist"]], row
@@ -49,20 +49,22 @@ def test_rows_have_the_fields_and_the_check_of_their_specialist() -> None:
 
 
 def test_a_reference_passes_its_own_check() -> None:
-    rows = [row for split in ("fit", "calibrate") for row in examples(split, 999, 0) if row.check != "open"]
+    rows = [row for split in ("fit", "calibrate") for row in examples(split, 9_999, 0) if row.check != "open"]
     assert rows
     assert [row for row in rows if not correct(row, row.answer)] == []
 
 
 def test_no_prompt_is_written_twice() -> None:
-    counts = Counter(normalised(row["prompt"]) for row in _rows(ROWS))
+    counts = Counter(normalised(row["prompt"]) for row in _rows(ROWS, MORE))
     assert [prompt for prompt, count in counts.items() if count > 1] == []
 
 
 def test_splits_share_no_row_and_leave_train_and_test_empty() -> None:
     fit, calibrate = examples("fit", 9_999, 0), examples("calibrate", 9_999, 0)
     whole = len(_rows(ROWS))
-    assert len(fit) + len(calibrate) == whole
+    more = {row["prompt"] for row in _rows(MORE)}
+    assert len(fit) + len(calibrate) == whole + len(more)
+    assert more <= {row.prompt for row in fit}
     assert not {row.prompt for row in fit} & {row.prompt for row in calibrate}
     assert 0.15 < len(calibrate) / whole < 0.25
     assert {row.skill for row in calibrate} == {row.skill for row in fit} == {*CHECKS, "outside"} - {"none"}
@@ -78,4 +80,4 @@ def test_no_row_is_in_the_test_set() -> None:
     if not PARAPHRASES.exists():
         pytest.skip("bench/data/paraphrases.jsonl is not in this checkout")
     tested = {normalised(row["prompt"]) for row in _rows(PARAPHRASES)}
-    assert [row["prompt"] for row in _rows(ROWS) if normalised(row["prompt"]) in tested] == []
+    assert [row["prompt"] for row in _rows(ROWS, MORE) if normalised(row["prompt"]) in tested] == []
