@@ -20,12 +20,12 @@ from .. import estimates
 from ..estimates import Estimate
 from ..page import Goal, Section, cell
 from ..starter.matrix import Matrix, fill
-from ..starter.prompts import fitting, mixture
+from ..starter.prompts import mixture
 from ..starter.stage import Stage
 
 FAMILY = "starter"
-LEARNT, JUDGED = 120, 300  # prompts of each skill in each split learnt from, and to judge on
-LEARNT_FROM: tuple[Split, ...] = ("fit", "calibrate")
+LEARNT: dict[Split, int] = {"fit": 200, "calibrate": 300}  # prompts of each skill, by split
+JUDGED = 300
 Say = Callable[[str], None]
 
 
@@ -49,9 +49,12 @@ def section(data: Path, seed: int, quick: bool, say: Say) -> Section:
     stage = Stage.open(Family.open(FAMILY), data if data.is_dir() else None, seed, quick, say)
     try:
         skills = stage.probes.specialists
-        each = 8 if quick else LEARNT
         # two splits, as the family's own probes: specialists know the templates of the first
-        lessons = [row for s in LEARNT_FROM for row in fitting(skills, each, seed, stage.data, s)]
+        lessons = [
+            row
+            for split, each in LEARNT.items()
+            for row in mixture(skills, split, 8 if quick else each, seed, stage.data)[0]
+        ]
         asked, _ = mixture(skills, "test", 8 if quick else JUDGED, seed, stage.data)
         both = fill(stage, [*lessons, *asked])
     finally:
@@ -60,7 +63,8 @@ def section(data: Path, seed: int, quick: bool, say: Say) -> Section:
     test = both.part(len(lessons), len(both.examples))
     judged = table_of(test)
     reader = open_reader(FAMILY)
-    fitted = fit(learnt, read_table_with(reader, learnt), Options(seed=seed), say)
+    options = Options(seed=seed, apart=tuple(f"{e.skill}/{e.template}" for e in lessons))
+    fitted = fit(learnt, read_table_with(reader, learnt), options, say)
     p = fitted.p_correct(read_table_with(reader, judged))
     return _section(fitted, learnt, judged, p, _probes(test), seed)
 
@@ -97,9 +101,10 @@ def _section(
     rows.append(("oracle (anybody right)", cell(estimates.mean(oracle, seed), "%"), "100 %"))
     text = (
         f"Every specialist of the shipped family answered {len(learnt)} prompts to learn from (the splits "
-        f"that its probes are made on, free phrasings included) and {len(judged)} of the test split. "
-        "Labels are whether the answers were right; at run time nothing is told which skill a prompt "
-        "belongs to."
+        f"that its probes are made on, without free phrasings, which are not judged here either) and "
+        f"{len(judged)} of the test split, whose templates are in neither: folds inside the fit hold out "
+        "whole templates. Labels are whether the answers were right; at run time nothing is told which skill "
+        "a prompt belongs to."
     )
     left = tuple(f"left out {name}: {why}" for name, why in fitted.left_out.items())
     notes = (f"ECE pooled over specialists: {cell(pooled, '')}.", *left)

@@ -32,6 +32,8 @@ class Options:
     `correct` bends each model's prediction to its own calibration curve, `auto` bends only where the straight
     one is off by more than 0.015 (ECE). folds None: 5, or 3 for large tables. bend: see `fit_stack`.
     by_group: hold out whole groups while fitting, for a router that will meet groups that the table lacks.
+    apart: a name for each row instead; rows that share one (a template, an author) are held out together,
+    so that the stack trusts, and the curves bend by, what carries over to names that the table lacks.
     """
 
     heads: Sequence[str] = STACKED
@@ -40,6 +42,7 @@ class Options:
     seed: int = 0
     bend: bool = True
     by_group: bool = False
+    apart: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         if self.objective not in OBJECTIVES:
@@ -88,7 +91,7 @@ def fit(table: Table, seen: Seen, options: Options | None = None, say: Say | Non
         raise UsageError(f"no head can be fitted: {'; '.join(f'{n}: {w}' for n, w in left_out.items())}")
     targets = targets_of(table.quality)
     count = options.folds or (3 if len(table) > _LARGE else 5)
-    fold = folds_of(table.groups if options.by_group and table.groups else table.keys, count, options.seed)
+    fold = folds_of(_together(table, options), count, options.seed)
     parts, heads = {}, {}
     for name in names:
         parts[name] = held_out(name, seen, table.quality, fold, targets.base)
@@ -110,6 +113,15 @@ def fit(table: Table, seen: Seen, options: Options | None = None, say: Say | Non
         {name: quality_of(one, targets.base) for name, one in parts.items()},
         left_out,
     )
+
+
+def _together(table: Table, options: Options) -> Sequence[str]:
+    """Names of the rows: those that share one are held out together."""
+    if options.apart and len(options.apart) != len(table):
+        raise UsageError(
+            f"{len(options.apart)} names to hold apart for {len(table)} prompts: give one a prompt"
+        )
+    return options.apart or (table.groups if options.by_group and table.groups else table.keys)
 
 
 def cross_fitted(parts: Tensor, targets: Targets, fold: Tensor, bend: bool) -> Tensor:
