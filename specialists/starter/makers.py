@@ -56,12 +56,12 @@ COURSES = {
 RIDDEN = {
     "arithmetic": (60_000, 1600, 1.2e-3),
     "facts": (30_000, 250, 1.5e-3),
-    "translate": (200_000, 3000, 1.2e-3),
+    "translate": (400_000, 6000, 1.2e-3),
     "emotion": (36_000, 100, 5e-4),
     "words": (30_000, 300, 1.2e-3),
     "stories": (8_000, 60, 4e-4),
 }
-DRILLED = 0.4  # drills on words and noun phrases, beside as many lessons of translation
+DRILLED = 0.4  # so many drills on words and noun phrases come with each lesson of the translator's ride
 RIDES = {
     name: replace(course, lessons=count, tuning=replace(course.tuning, steps=steps, rate=rate))
     for name, (count, steps, rate) in RIDDEN.items()

@@ -70,6 +70,21 @@ def test_examples_are_deterministic_and_cover_the_six_directions() -> None:
     assert 0.05 < sum(bool(row.history) for row in rows) / len(rows) < 0.12
 
 
+def test_drills_are_short_lessons_of_the_training_split_in_every_direction() -> None:
+    found = translate.drills(600, 3)
+    assert found == translate.drills(600, 3) != translate.drills(600, 4)
+    assert len({example.kind for example in found}) == 6
+    assert all(len(example.answer.split()) <= 6 and not example.history for example in found)
+    nouns = [e for e in found if e.kind == "en-de" and len(e.answer.split()) > 1]
+    assert (
+        0.3 < len(nouns) / sum(e.kind == "en-de" for e in found) < 0.7
+    )  # words, and phrases that show gender
+    rng = random.Random(5)
+    english = {e.answer for e in found if e.kind.endswith("-en")}
+    assert len(english) > 100
+    assert not english & {draw(rng, "test").key for _ in range(4000)}
+
+
 def test_answers_never_stand_in_a_template_hole() -> None:
     for row in translate.examples("train", 3000, 6):
         assert "{" not in row.prompt
