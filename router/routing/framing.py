@@ -9,7 +9,6 @@ English, with the commonest courtesies of some other languages.
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 
 
 def _words(text: str) -> frozenset[str]:
@@ -67,7 +66,6 @@ _OPTION = re.compile(r"(?:^|\s)\(?\w[.)]$")
 _WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*|\d+")
 
 
-@lru_cache(maxsize=32_768)
 def core_of(text: str) -> str:
     """The text without courtesies before and after it, and without white space at its ends; the text as it
     is where nothing would be left.
