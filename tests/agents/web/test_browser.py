@@ -206,6 +206,7 @@ def test_it_reads_without_scripts(browser: Any, site: str) -> None:
     tab = context.new_page()
     tab.goto(f"{site}/audit")
     tab.locator("#records a.open").first.click()
+    tab.wait_for_load_state()  # the page is read while its style sheet is still on its way
     assert tab.locator("table.bars").count() >= 1
     assert not tab.locator("#replay").is_visible()  # what needs a script is not offered
     context.close()
