@@ -31,28 +31,27 @@ _COURTEOUS = _words(
 )
 _SMALL = _words(
     """
-    a an the this that these those it its here there is are was be been being am im i me my mine you your
-    yours u ur we us our they someone anyone anybody somebody can could cannot would will shall should may
-    might must do does did have has had having need needs want wants like love try trying tried get got give
-    gives given know let lets see look looking take make making bother bothering to for of on in at by with
-    about from up out as so and or but if then now today tonight again one two another last next first final
-    more much many very really just only quick quickly short small little simple easy hard good great nice
-    best better kind lovely fine well okay ok alright right sure yes no not all any some something anything
+    a an the this that these those it its here there is are was be been being am im i me my mine you your u
+    ur we us our they someone anyone anybody somebody can could cannot would will shall should may might
+    must do does did have has had having need needs want wants like love try trying tried get got give gives
+    given know let lets see look looking take make making bother bothering to for of on in at by with about
+    from up out as so and or but if then now today tonight again one two another last next first final more
+    much many very really just only quick quickly short small little simple easy hard good great nice best
+    better kind lovely fine well okay ok alright right sure yes no not all any some something anything
     everything following below above whats which who how what when before after soon possible time moment
     minute second day days night week weekend lot lots bit ahead back off over through while because since
-    too also still ever always never hope hoping wish think thinking work working figure find found come
-    comes go goes going say said read check into regarding concerning re way everybody ve ll d s t m put
-    struggling interested able happy glad highly greatly truly ages random sense makes made asked told
-    happen happens happened new rn dont didnt cant couldn didn don doesn isn wasn won doing due keeping warm
-    pleasant evening sleep bad confused figured honestly completely hi hey gonna wanna gotta umm um uh hmm
-    er basically actually obviously anyway anyways consider considering move forget different same other
-    things thing stuff using used use round circles keep looked everywhere known knows onto upon toward god
-    later talk stay gang pal driving mad crazy hours awhile long enough far yet though follow follows please
-    ji ya yeah yep nope oh ah wow three
+    too also still ever always never think thinking work working figure find found come comes go goes going
+    say said read check into regarding concerning re way everybody ve ll d s t m put struggling interested
+    able happy glad highly greatly truly ages random sense makes made asked told happen happens happened new
+    rn dont didnt cant couldn didn don doesn isn wasn won doing due keeping warm pleasant evening sleep bad
+    confused figured honestly completely gonna wanna gotta umm um uh hmm er basically actually obviously
+    anyway anyways consider considering move forget different same other things thing stuff using used use
+    round circles keep looked everywhere known knows onto upon toward god talk stay gang pal driving mad
+    crazy hours awhile long enough far yet though follow follows ji ya yeah yep nope oh ah wow three
     """
 )
-_EARLY = _words("tell testing")  # courteous at the beginning alone
-_LATE = _words("know think day days weekend talk best ahead wanted over anyone")  # at the end alone
+_EARLY = _COURTEOUS | _words("tell testing")  # what is courteous at the beginning
+_LATE = _COURTEOUS | _words("know think day days weekend talk best ahead wanted over anyone")  # at the end
 _NEAR = 300  # characters at the end of a text where courtesies are looked for
 _PIECES = 8  # taken off either end at most
 # Pieces begin with no space, and repeats are bounded: no prompt makes these slow.
@@ -75,9 +74,9 @@ def core_of(text: str) -> str:
 
 
 def _from_start(text: str) -> str:
-    text, early = text.lstrip(), _COURTEOUS | _EARLY
+    text = text.lstrip()
     for _ in range(_PIECES):
-        found = next((f for o in _OPENINGS if (f := o.match(text)) and _courtesy(f[1], early)), None)
+        found = next((f for o in _OPENINGS if (f := o.match(text)) and _courtesy(f[1], _EARLY)), None)
         if found is None:
             break
         text = text[found.end() :]
@@ -85,10 +84,10 @@ def _from_start(text: str) -> str:
 
 
 def _from_end(text: str) -> str:
-    text, late = text.rstrip(), _COURTEOUS | _LATE
+    text = text.rstrip()
     for _ in range(_PIECES):
         found = _CLOSING.search(text, max(0, len(text) - _NEAR))
-        if found is None or not _courtesy(found[1], late):
+        if found is None or not _courtesy(found[1], _LATE):
             break
         rest = text[: found.start()].rstrip()
         if _OPTION.search(rest, max(0, len(rest) - 4)):  # the last of several choices

@@ -30,11 +30,12 @@ from .work import Work
 
 @dataclass(frozen=True)
 class Course:
-    """What one adapter learns from: how many lessons, and its tuning."""
+    """What one adapter learns from: how many lessons, its tuning, and the translator's drills beside."""
 
     lessons: int
     tuning: Tuning
     longest: int
+    drills: int = 0
 
 
 STUDENT = "screening"
@@ -52,19 +53,18 @@ COURSES = {
 }
 
 # Each adapter's second part, on the trunk that ships: it takes in what quantizing changed, and learns on.
-# Lessons, steps and rate; all else is as in the first part.
+# Lessons, steps, rate and drills on words and noun phrases; all else is as in the first part.
 RIDDEN = {
-    "arithmetic": (60_000, 1600, 1.2e-3),
-    "facts": (30_000, 250, 1.5e-3),
-    "translate": (400_000, 6000, 1.2e-3),
-    "emotion": (36_000, 100, 5e-4),
-    "words": (30_000, 300, 1.2e-3),
-    "stories": (8_000, 60, 4e-4),
+    "arithmetic": (60_000, 1600, 1.2e-3, 0),
+    "facts": (30_000, 250, 1.5e-3, 0),
+    "translate": (400_000, 6000, 1.2e-3, 160_000),
+    "emotion": (36_000, 100, 5e-4, 0),
+    "words": (30_000, 300, 1.2e-3, 0),
+    "stories": (8_000, 60, 4e-4, 0),
 }
-DRILLED = 0.4  # so many drills on words and noun phrases come with each lesson of the translator's ride
 RIDES = {
-    name: replace(course, lessons=count, tuning=replace(course.tuning, steps=steps, rate=rate))
-    for name, (count, steps, rate) in RIDDEN.items()
+    name: replace(course, lessons=count, tuning=replace(course.tuning, steps=steps, rate=rate), drills=drills)
+    for name, (count, steps, rate, drills) in RIDDEN.items()
     for course in (COURSES[name],)
 }
 
@@ -103,8 +103,7 @@ def ride_specialist(work: Work, name: str) -> None:
     model, codec = open_trunk(work)
     course, run = RIDES[name], work.path("rides.run", name)
     lessons = lessons_of(work, name, course.lessons, work.seed + 101)
-    if name == translate.SKILL:
-        lessons += translate.drills(int(DRILLED * len(lessons)), work.seed + 101)
+    lessons += translate.drills(course.drills, work.seed + 101)
     start, target = work.path("adapters.bf16", name), work.path("rides", name)
     tuning = replace(course.tuning, seed=work.seed + 1)
     train_adapter(

@@ -40,7 +40,7 @@ def steps(target: Path, start: Path | None = None) -> list[Step]:
         Step(
             f"ride-{name}",
             partial(makers.ride_specialist, name=name),
-            (asdict(course), quantizing.ADAPTER, makers.DRILLED),
+            (asdict(course), quantizing.ADAPTER),
             (f"rides.run/{name}", f"rides/{name}", f"adapters/{name}"),
         )
         for name, course in makers.RIDES.items()
