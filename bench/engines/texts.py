@@ -15,14 +15,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 
 from ...specialists.engines.native.model import Context, NativeModel
 from ...specialists.engines.native.run import Run
 from ...specialists.family import Family
-from ...specialists.improve.quantize import quantize_folder
+from ...specialists.improve.quantize import carry, quantize_folder
 from ...specialists.lean import LeanDecoder, load_lean
 from ...specialists.tokenizing import ChatCodec
+from ...specialists.weights import SINGLE, read_model_tensors
 from ...store.records import Message
 from ..estimates import Estimate
 from ..page import Goal, Section
@@ -87,13 +89,21 @@ def prompts(codec: ChatCodec, count: int, seed: int) -> Iterator[tuple[int, ...]
         yield codec.encode_chat([Message(role="user", content=text)])
 
 
+def written_out(source: Path, target: Path) -> Path:
+    """Write the numbers that a model folder's weights stand for to `target`, which quantizing starts from."""
+    target.mkdir()
+    save_file(read_model_tensors(source), target / SINGLE, metadata={"format": "pt"})
+    carry(source, target)
+    return target
+
+
 def section(context: Context, family: Family, count: int, seed: int) -> Section:
     """Compare a family's trunk at 8 and at 4 bits over `count` prompts."""
     rows, goals = [], []
     for bits in BITS:
         with tempfile.TemporaryDirectory() as scratch:
             folder = Path(scratch) / "trunk"
-            quantize_folder(family.trunk_folder, folder, bits, GROUP)
+            quantize_folder(written_out(family.trunk_folder, Path(scratch) / "whole"), folder, bits, GROUP)
             model, twin = NativeModel(context, folder), load_lean(folder, torch.float32)
             asked = prompts(ChatCodec.load(folder), count, seed)
             found = [compared(model, twin, prompt, TOKENS) for prompt in asked]
