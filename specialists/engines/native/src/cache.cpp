@@ -19,7 +19,7 @@ Block Cache::take() {
   if (store_->used >= most_blocks_) return nullptr;
   Array<float>* block = nullptr;
   if (store_->spare.empty()) {
-    block = new Array<float>(shape_.block_floats());
+    block = new Array<float>(shape_.block_floats(), &store_->pages);
   } else {
     block = store_->spare.back();
     store_->spare.pop_back();

@@ -44,6 +44,7 @@ class Cache {
   // Blocks in use and given back. A block returns to `spare` when its last sequence lets go of it, which may be
   // after the cache is gone: then it is freed.
   struct Store {
+    Arena pages;  // huge ones, for a step reads all of its sequences' blocks
     std::vector<Array<float>*> spare;
     int64_t used = 0;
     ~Store();

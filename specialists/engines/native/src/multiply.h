@@ -9,27 +9,32 @@
 namespace ph {
 namespace {
 
-// Bytes ahead of the read, for the hardware's prefetcher stops at every page; with more rows there is time to ask for
-// all of the next tile.
-constexpr int PREFETCH = 1024;
+// One or two rows wait for memory, not for arithmetic: they read one block after another, a single stream, of which
+// PREFETCH bytes ahead are asked for, since the hardware's prefetcher stops at every page. Several streams at once, or
+// one page ahead, take a third longer. With more rows there is time to ask for all of the next tile.
+constexpr int PREFETCH = 12288;
+constexpr int STREAMED = 2;    // rows up to which it is so
+constexpr size_t LONG = 2048;  // bytes from which a dense block is worth a walk of its own; an adapter's are shorter
 
 // -- dense ----------------------------------------------------------------------------------------------------------
 
+// Not inlined: it would share the registers with whatever is around.
 template <int KIND, int ROWS, int UNITS>
-void dense_tile(const Weights& a, int block, const float* x, size_t x_stride, int row, const Target& to) {
+__attribute__((noinline)) void dense_tile(const Weights& a, int block, const float* x, size_t x_stride, int row,
+                                          const Target& to) {
   constexpr size_t LINE = BLOCK * number_bytes(KIND);
   constexpr int STEP = LINE < 32 ? 4 : 2;  // columns a turn
   // Two sums each, of even and odd columns: one would wait for its own last addition.
   Floats sums[2][UNITS][ROWS][PIECES] = {};
   const uint8_t* weights = a.block(block);
-  // Where a block is short, the next tile's are what comes next.
-  const size_t tile = UNITS * a.block_bytes, ahead = tile > 4 * PREFETCH || tile < LINE * 4 ? PREFETCH : tile;
+  // Of short blocks the next tile's are what comes next.
+  const size_t ahead = UNITS == 1 && KIND != PH_BYTE ? PREFETCH : UNITS * a.block_bytes;
   x += size_t(row) * x_stride;
   auto column = [&](int k, int turn) __attribute__((always_inline)) {
     for (int u = 0; u < UNITS; u++)
       for (int h = 0; h < PIECES; h++) {
         const uint8_t* at = weights + u * a.block_bytes + size_t(k) * LINE + h * WIDTH * number_bytes(KIND);
-        if (h == 0 && ROWS <= 2 && turn * LINE % 64 == 0) __builtin_prefetch(at + ahead);
+        if (h == 0 && turn * LINE % 64 == 0) __builtin_prefetch(at + ahead);
         const Floats w = load_weights<KIND>(at);
         for (int r = 0; r < ROWS; r++) sums[turn % 2][u][r][h] += w * splat(x[size_t(r) * x_stride + k]);
       }
@@ -61,7 +66,7 @@ void quantized_tile(const Weights& a, int block, const QuantRows& x, int row, co
   constexpr int CHAINS = chains(UNITS * ROWS * PARTS * PIECES);
   Floats sums[UNITS][ROWS][PIECES] = {};
   const uint8_t* weights = a.block(block);
-  const size_t ahead = ROWS <= 2 ? PREFETCH : UNITS * a.block_bytes;
+  const size_t ahead = ROWS <= STREAMED ? PREFETCH : UNITS * a.block_bytes;
   const uint16_t* scales = a.block_scales(block);
   const int8_t* codes = x.codes + size_t(row) * PARTS * x.padded;
   const int32_t* code_sums = x.sums + size_t(row) * PARTS * x.groups;
@@ -110,10 +115,12 @@ void quantized_tile(const Weights& a, int block, const QuantRows& x, int row, co
 
 // -- cutting into tiles ---------------------------------------------------------------------------------------------
 
-// How many blocks a tile of ROWS rows takes: as many as fit the registers (32 of AVX-512, 16 of the others).
-constexpr int dense_units(int rows) { return PIECES > 1 ? 1 : rows >= 8 ? 1 : 8 / rows; }
-constexpr int quantized_units(int rows, int parts) {
-  return PIECES > 1 ? 1 : rows * parts > 8 ? 1 : rows * parts > 2 ? 2 : 4;
+// How many blocks a tile of ROWS rows takes: as many as fit the registers (32 of AVX-512, 16 of the others), but where
+// memory is waited for, one, as long as that keeps the arithmetic busy.
+constexpr int dense_units(int rows) { return PIECES > 1 || rows >= 8 ? 1 : 8 / rows; }
+constexpr int quantized_units(int bits, int rows, int parts) {
+  if (PIECES > 1 || rows * parts > 8) return 1;
+  return (bits == 8 && rows <= STREAMED) || (bits == 4 && rows * parts == 1) ? 1 : 2;
 }
 
 template <int KIND, int PARTS, int ROWS, int UNITS>
@@ -125,14 +132,24 @@ PH_INLINE void one_tile(const Weights& a, int block, const float* x, size_t x_st
     quantized_tile<KIND, PARTS, ROWS, UNITS>(a, block, *quant, row, to);
 }
 
+template <int KIND, int PARTS, int ROWS, int UNITS>
+void units_at(const Weights& a, int begin, int end, const float* x, size_t x_stride, const QuantRows* quant, int row,
+              const Target& to) {
+  int block = begin;
+  for (; block + UNITS <= end; block += UNITS) one_tile<KIND, PARTS, ROWS, UNITS>(a, block, x, x_stride, quant, row, to);
+  if constexpr (UNITS > 1) units_at<KIND, PARTS, ROWS, UNITS / 2>(a, block, end, x, x_stride, quant, row, to);
+}
+
+// A byte a column is too little for one block at a time: its two sums would wait for their last additions.
 template <int KIND, int PARTS, int ROWS>
 void rows_at(const Weights& a, int begin, int end, const float* x, size_t x_stride, const QuantRows* quant, int row,
              const Target& to) {
-  constexpr int UNITS = is_dense(KIND) ? dense_units(ROWS) : quantized_units(ROWS, PARTS);
-  int block = begin;
-  for (; block + UNITS <= end; block += UNITS) one_tile<KIND, PARTS, ROWS, UNITS>(a, block, x, x_stride, quant, row, to);
-  if constexpr (UNITS > 1)
-    for (; block < end; block++) one_tile<KIND, PARTS, ROWS, 1>(a, block, x, x_stride, quant, row, to);
+  if constexpr (!is_dense(KIND))
+    units_at<KIND, PARTS, ROWS, quantized_units(KIND, ROWS, PARTS)>(a, begin, end, x, x_stride, quant, row, to);
+  else if (ROWS <= STREAMED && KIND != PH_BYTE && a.block_bytes >= LONG)
+    units_at<KIND, PARTS, ROWS, 1>(a, begin, end, x, x_stride, quant, row, to);
+  else
+    units_at<KIND, PARTS, ROWS, dense_units(ROWS)>(a, begin, end, x, x_stride, quant, row, to);
 }
 
 template <int KIND, int PARTS>

@@ -77,13 +77,16 @@ void quantize(const float* x, const QuantRows& to, int row, int group) {
 // -- attention ------------------------------------------------------------------------------------------------------
 
 // Scores of HEADS heads with the 32 keys of one block; keys lie dimension by dimension, so no sum crosses a vector.
+// `next` is what is read after them, and as long: a block's keys lie far from the next one's.
 template <int HEADS>
-void score(const Attention& a, const float* queries, const float* keys, float* scores, size_t stride) {
+void score(const Attention& a, const float* queries, const float* keys, const float* next, float* scores,
+           size_t stride) {
   constexpr int VECTORS = POSITIONS / WIDTH, AT_ONCE = VECTORS > 2 ? 2 : VECTORS;
   for (int v = 0; v < VECTORS; v += AT_ONCE) {
     Floats sums[HEADS][AT_ONCE] = {};
     for (int d = 0; d < a.size; d++)
       for (int i = 0; i < AT_ONCE; i++) {
+        __builtin_prefetch(next + size_t(d) * POSITIONS + (v + i) * WIDTH);
         const Floats key = load<Floats>(keys + size_t(d) * POSITIONS + (v + i) * WIDTH);
         for (int h = 0; h < HEADS; h++) sums[h][i] += key * splat(queries[size_t(h) * a.size + d]);
       }
@@ -114,8 +117,11 @@ template <int HEADS, int VECTORS>
 void mix(const Attention& a, int head, int at, size_t stride) {
   Floats sums[HEADS][VECTORS] = {};
   for (int p = 0; p < a.positions; p++) {
-    const float* values = a.blocks[p / POSITIONS] + size_t(a.size) * POSITIONS + size_t(p % POSITIONS) * a.size + at;
+    const size_t place = size_t(a.size) * POSITIONS + size_t(p % POSITIONS) * a.size + at;
+    const float* values = a.blocks[p / POSITIONS] + place;
+    const float* next = p + POSITIONS < a.positions ? a.blocks[p / POSITIONS + 1] + place : values;
     for (int v = 0; v < VECTORS; v++) {
+      __builtin_prefetch(next + v * WIDTH);
       const Floats value = load<Floats>(values + v * WIDTH);
       for (int h = 0; h < HEADS; h++) sums[h][v] += value * splat(a.scores[size_t(head + h) * stride + p]);
     }
@@ -131,12 +137,15 @@ void mix(const Attention& a, int head, int at, size_t stride) {
 template <int HEADS>
 void attend_heads(const Attention& a, int head, size_t stride) {
   const int blocks = (a.positions + POSITIONS - 1) / POSITIONS;
-  for (int b = 0; b < blocks; b++)
-    score<HEADS>(a, a.queries + size_t(head) * a.size, a.blocks[b], a.scores + head * stride + size_t(b) * POSITIONS,
-                 stride);
+  for (int b = 0; b < blocks; b++) {
+    const float* next = b + 1 < blocks ? a.blocks[b + 1] : a.blocks[0] + size_t(a.size) * POSITIONS;
+    score<HEADS>(a, a.queries + size_t(head) * a.size, a.blocks[b], next,
+                 a.scores + head * stride + size_t(b) * POSITIONS, stride);
+  }
   for (int h = 0; h < HEADS; h++) softmax(a.scores + (head + h) * stride, a.positions);
   int at = 0;
   for (; at + 4 * WIDTH <= a.size; at += 4 * WIDTH) mix<HEADS, 4>(a, head, at, stride);
+  for (; at + 2 * WIDTH <= a.size; at += 2 * WIDTH) mix<HEADS, 2>(a, head, at, stride);
   for (; at < a.size; at += WIDTH) mix<HEADS, 1>(a, head, at, stride);
 }
 
@@ -159,10 +168,36 @@ void attend(const Attention& a) {
   }
 }
 
-Peak peak(const float* x, int count) {
+// The first place of the largest number: every lane keeps its own first, then the lanes are compared. A NaN is never
+// larger; what has one is refused before.
+PH_INLINE Peak highest(const float* x, int count) {
   Peak found{x[0], 0, 0};
-  for (int i = 1; i < count; i++)
+  int i = 0;
+  if (count >= WIDTH) {
+    Floats top = load<Floats>(x);
+    Ints where = {}, turn = {};
+    for (i = WIDTH; i + WIDTH <= count; i += WIDTH) {
+      const Floats next = load<Floats>(x + i);
+      turn += 1;
+      where = next > top ? turn : where;
+      top = next > top ? next : top;
+    }
+    float each[WIDTH];
+    int32_t turns[WIDTH];
+    store(each, top);
+    store(turns, where);
+    for (int lane = 0; lane < WIDTH; lane++) {
+      const int at = turns[lane] * WIDTH + lane;
+      if (each[lane] > found.largest || (each[lane] == found.largest && at < found.index)) found = {each[lane], 0, at};
+    }
+  }
+  for (; i < count; i++)
     if (x[i] > found.largest) found.largest = x[i], found.index = i;
+  return found;
+}
+
+Peak peak(const float* x, int count) {
+  Peak found = highest(x, count);
   Floats sum = {};
   int i = 0;
   for (; i + WIDTH <= count; i += WIDTH) sum += exponential(load<Floats>(x + i) - splat(found.largest));

@@ -75,26 +75,39 @@ PH_INLINE Ints to_ints(Floats x) {
   return (Ints)(x + splat(12582912.0f)) - splat(int32_t(0x4b400000));
 }
 
-// Horizontal results are made in a fixed order, so that they are the same wherever a number is computed.
+// Horizontal results are made in a fixed order, so that they are the same wherever a number is computed: the upper half
+// meets the lower one, until one number is left. So do the instructions' own reductions.
 PH_INLINE float total(Floats v) {
+#if defined(__AVX512F__)
+  return _mm512_reduce_add_ps((__m512)v);
+#else
   float each[WIDTH];
   store(each, v);
   for (int step = WIDTH / 2; step > 0; step /= 2)
     for (int i = 0; i < step; i++) each[i] += each[i + step];
   return each[0];
+#endif
 }
 PH_INLINE float largest(Floats v) {
+#if defined(__AVX512F__)
+  return _mm512_reduce_max_ps((__m512)v);
+#else
   float each[WIDTH];
   store(each, v);
   for (int step = WIDTH / 2; step > 0; step /= 2)
     for (int i = 0; i < step; i++) each[i] = each[i] > each[i + step] ? each[i] : each[i + step];
   return each[0];
+#endif
 }
 PH_INLINE int32_t total(Ints v) {
+#if defined(__AVX512F__)
+  return _mm512_reduce_add_epi32((__m512i)v);
+#else
   int32_t each[WIDTH], sum = 0;
   store(each, v);
   for (int i = 0; i < WIDTH; i++) sum += each[i];
   return sum;
+#endif
 }
 
 // exp to about 1e-7 relative: 2^n by the exponent's bits, 2^fraction by a polynomial of degree 6.
