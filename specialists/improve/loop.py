@@ -121,6 +121,7 @@ def learn(learning: Learning, work: Path, say: Sink, tick: Tick = lambda done, t
             left = (pace.steps - step - 1) * seconds / (step + 1 - first)
             rate = f"{tokens / seconds:.0f} tokens/s, {left:.0f} s left"
             say(f"{learning.word}step {step + 1}/{pace.steps} loss {running:.4f} {rate}")
+    del loss_of  # the last hold on what was wrapped
     team.leave()
     return running
 

@@ -10,8 +10,9 @@ copies of the model's modules are split while its own are set aside; these get t
 from __future__ import annotations
 
 import copy
+import gc
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -34,7 +35,7 @@ REFUSED = (
     ("FSDP_ACTIVATION_CHECKPOINTING", ("false",), "to compute activations twice"),
     ("FSDP_IGNORED_MODULES", ("", "none"), "to leave modules whole"),
     ("ACCELERATE_DYNAMO_BACKEND", ("no",), "to compile the model"),
-    ("ACCELERATE_MIXED_PRECISION", ("no", "bf16"), "for a precision other than no and bf16"),
+    ("ACCELERATE_MIXED_PRECISION", ("no",), "for mixed precision"),
 )
 
 
@@ -62,11 +63,7 @@ class Sharded(Launched):
     """The processes of a launch with ``--use_fsdp``: each holds a part of the model that learns."""
 
     sharded = True
-
-    def __init__(self, accelerator: Any) -> None:
-        super().__init__(accelerator)
-        self.mesh = init_device_mesh(accelerator.device.type, (self.size,))
-        self.split: Split | None = None
+    split: Split | None = None
 
     def join(self, learning: Learning) -> LossOf:
         """Split what learns, and its optimizer; return a loss whose backward pass averages gradients and
@@ -75,19 +72,17 @@ class Sharded(Launched):
         Raises:
             UsageError: what learns is not part of a decoder whose layers are known.
         """
-
-        def loss_of(step: int) -> tuple[Tensor, int]:
-            with self.accelerator.autocast():
-                return learning.loss_of(step)
-
-        self.split = Split(learning, self.mesh)
-        return self.split.wrapped(loss_of)
+        assert self.device is not None
+        self.split = Split(learning, init_device_mesh(self.device.type, (self.size,)))
+        return self.split.wrapped(learning.loss_of)
 
     def leave(self) -> None:
         """Make the model whole again, on every process."""
         if self.split is not None:
             self.split.undo()
             self.split = None
+            # torch's states and modules hold each other, the parts and the way to the other processes
+            gc.collect()
 
 
 class Split:
@@ -100,7 +95,7 @@ class Split:
     def __init__(self, learning: Learning, mesh: DeviceMesh) -> None:
         self.model = learning.module if learning.model is None else learning.model
         self.module, self.optimizer, self.mesh = learning.module, learning.optimizer, mesh
-        self.layers = _layers(self.model)  # before anything moves: raises for unknown models
+        _layers(self.model)  # raises for unknown models, before anything moves
         self.own, self.held = vars(self.model), dict(self.model.named_parameters())
         self.home = {name: p.device for name, p in self.held.items()}
 
@@ -110,9 +105,9 @@ class Split:
         options: dict[str, Any] = {"mesh": self.mesh, "reshard_after_forward": _reshards()}
         for layer in _layers(self.model):
             fully_shard(layer, **options)
-        step: LossOf = fully_shard(Step(self.model, loss_of), mesh=self.mesh)
+        step: Any = fully_shard(Step(self.model, loss_of), mesh=self.mesh)
         self._switch(self._parts())
-        return step
+        return cast(LossOf, step)
 
     def _parts(self) -> dict[nn.Parameter, nn.Parameter]:
         """The caller's parameters, each with its part on this process."""
@@ -123,8 +118,9 @@ class Split:
         """Have the optimizer and what is checkpointed hold other parameters."""
         for group in self.optimizer.param_groups:
             group["params"] = [to[p] for p in group["params"]]
-        for own in list(self.optimizer.state):
-            state = self.optimizer.state.pop(own)
+        states: dict[Any, Any] = dict(self.optimizer.state)
+        self.optimizer.state.clear()
+        for own, state in states.items():
             self.optimizer.state[to[own]] = {k: _part(v, to[own]) for k, v in state.items()}
         if self.module is not self.model:
             for name, own in self.module.named_parameters():

@@ -183,7 +183,7 @@ def test_what_needs_whole_weights_is_refused_before_any_work(
     [
         ("FSDP_VERSION", "1", "asks for FSDP version 1: give --fsdp_version 2"),
         ("FSDP_OFFLOAD_PARAMS", "true", "FSDP_OFFLOAD_PARAMS = true asks to offload weights, which is not"),
-        ("ACCELERATE_MIXED_PRECISION", "fp16", "asks for a precision other than no and bf16"),
+        ("ACCELERATE_MIXED_PRECISION", "bf16", "ACCELERATE_MIXED_PRECISION = bf16 asks for mixed precision"),
     ],
 )
 @pytest.mark.usefixtures("_forgotten")
