@@ -211,8 +211,8 @@ def part() -> None:
 def end() -> None:
     """End a process that only followed, without Python's shutdown, where it held parts of a model.
 
-    Once tensors lay in parts, torch's caches keep gloo's threads past `destroy_process_group`; under load one
-    that let go of a tensor during the shutdown aborted the process, and the launcher then stopped them all.
+    Once tensors lay in parts, gloo's threads outlive `destroy_process_group`, and on a busy machine the
+    shutdown was seen to abort ("terminate called"), at which the launcher stops the main process too.
     """
     if splits():
         sys.stdout.flush()
