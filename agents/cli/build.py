@@ -38,7 +38,7 @@ def build(
     Prints the results card; progress goes to stderr and to the run's log.
     """
     from ...specialists.improve.build import build as run
-    from ...specialists.improve.crew import part, rank
+    from ...specialists.improve.crew import end, part, rank
     from ...specialists.improve.recipe import Recipe, plan
     from ...specialists.improve.sizes import measured_speed
 
@@ -56,6 +56,7 @@ def build(
     card = run(whole, folder, resume, None if quiet else sys.stderr)
     part()
     if not speaks:
+        end()
         return
     if as_json:
         console.print_json(card)

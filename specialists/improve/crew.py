@@ -10,16 +10,20 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from ...store.errors import UsageError
+
+if TYPE_CHECKING:
+    from .loop import Learning
 
 T = TypeVar("T")
 LossOf = Callable[[int], tuple[Tensor, int]]
@@ -33,6 +37,7 @@ class Crew:
     rank = 0
     size = 1
     device: torch.device | None = None  # where models go to learn; None leaves them where they are
+    sharded = False  # whether each process holds but a part of what learns
 
     @property
     def main(self) -> bool:
@@ -66,15 +71,15 @@ class Crew:
         """
         return make()
 
-    def join(self, module: nn.Module, loss_of: LossOf) -> LossOf:
-        """Return ``loss_of`` whose backward pass averages the gradients of ``module`` over processes."""
-        return loss_of
+    def join(self, learning: Learning) -> LossOf:
+        """Return the loss of what learns, whose backward pass averages gradients over processes."""
+        return learning.loss_of
 
     def leave(self) -> None:
         """Undo ``join``."""
 
 
-class _Step(nn.Module):
+class Step(nn.Module):
     """One step's loss as a forward pass: gradients are averaged in the backward pass of what was wrapped."""
 
     def __init__(self, module: nn.Module, loss_of: LossOf) -> None:
@@ -120,9 +125,9 @@ class Launched(Crew):
             torch.distributed.broadcast(value, 0)
         return value
 
-    def join(self, module: nn.Module, loss_of: LossOf) -> LossOf:
-        """Return ``loss_of`` under the wrapper (DDP) that the launch asks for."""
-        prepared: LossOf = self.accelerator.prepare(_Step(module, loss_of))
+    def join(self, learning: Learning) -> LossOf:
+        """Return the loss under accelerate's wrapper (DDP)."""
+        prepared: LossOf = self.accelerator.prepare(Step(learning.module, learning.loss_of))
         return prepared
 
     def leave(self) -> None:
@@ -133,6 +138,24 @@ class Launched(Crew):
 def launched() -> bool:
     """Whether this process was started by `accelerate launch`, or with others by `torchrun`."""
     return int(os.environ.get("WORLD_SIZE", "1")) > 1 or "ACCELERATE_MIXED_PRECISION" in os.environ
+
+
+def splits() -> bool:
+    """Whether the launch asks for the model to be split among the processes (``--use_fsdp``)."""
+    return launched() and os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true"
+
+
+def need_whole(what: str) -> None:
+    """Refuse what cannot be done with the weights in parts.
+
+    Raises:
+        UsageError: the launch splits them; ``what`` says what is refused and why.
+    """
+    if splits():
+        raise UsageError(
+            f"accelerate is set to FSDP, which splits the model among the processes: {what}; start with DDP "
+            "(--multi_gpu)"
+        )
 
 
 @lru_cache(maxsize=1)
@@ -154,14 +177,22 @@ def crew() -> Crew:
             f"WORLD_SIZE says that {size} processes train together, which needs accelerate: "
             "pip install 'pilothouse[train]', or start one process"
         ) from error
+    if splits():
+        from .shards import Sharded, check_launch
+
+        check_launch()
+        # else the others would hold noise until training starts, and they too read the model before that
+        os.environ["FSDP_CPU_RAM_EFFICIENT_LOADING"] = "false"
     patience = InitProcessGroupKwargs(timeout=PATIENCE)
     accelerator = Accelerator(cpu=not torch.accelerator.is_available(), kwargs_handlers=[patience])
-    kind = accelerator.distributed_type
-    if not str(kind.value).startswith(("NO", "MULTI_")):
+    kind = str(accelerator.distributed_type.value)
+    if splits() and kind != "NO":
+        return Sharded(accelerator)
+    if not kind.startswith(("NO", "MULTI_")):
         part()
         raise UsageError(
-            f"accelerate is set to {kind.value}: the factory trains in one process or in several with whole "
-            "copies of the model (DDP); choose that in `accelerate config`"
+            f"accelerate is set to {kind}: the factory trains in one process, or in several with whole "
+            "copies of the model (DDP) or parts of it (FSDP); choose that in `accelerate config`"
         )
     return Launched(accelerator)
 
@@ -177,10 +208,25 @@ def part() -> None:
         torch.distributed.destroy_process_group()
 
 
+def end() -> None:
+    """End a process that only followed, without Python's shutdown, where it held parts of a model.
+
+    Once tensors lay in parts, gloo's threads outlive `destroy_process_group`, and on a busy machine the
+    shutdown was seen to abort ("terminate called"), at which the launcher stops the main process too.
+    """
+    if splits():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
+
+
 @contextmanager
 def placed(model: nn.Module) -> Iterator[None]:
-    """Have a model where this crew trains while inside: on its accelerator, under a launch that has one."""
-    here, before = crew().device, next(model.parameters()).device
+    """Have a model where this crew trains while inside: on its accelerator, under a launch that has one.
+
+    A model that will be split stays: its parts go there, and the whole may not have room.
+    """
+    here, before = None if crew().sharded else crew().device, next(model.parameters()).device
     if here is not None:
         model.to(here)
     try:

@@ -16,7 +16,7 @@ from ...store.errors import UsageError
 from ..models import load_model_folder
 from ..tokenizing import ChatCodec
 from . import persyn, scoring
-from .crew import crew
+from .crew import crew, need_whole
 from .distill import shallow
 from .distill_logits import LogitLoss
 from .divergence import Divergence
@@ -88,6 +88,8 @@ def check(settings: Distill, plan: Plan) -> None:
         raise UsageError("compare routes among several teachers, from gives one")
     if settings.on_policy and settings.loss == "sequence":
         raise UsageError('on_policy needs a teacher\'s distribution: loss = "forward", "reverse" or "js"')
+    if settings.on_policy:
+        need_whole("on_policy samples answers of another length on each, and a pass needs all of them")
     if settings.loss == "js" and not 0 < settings.beta < 1:
         raise UsageError(f"beta {settings.beta}: js needs one strictly between 0 and 1")
     if "oracle" in (settings.route, *settings.compare):

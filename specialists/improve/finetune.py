@@ -349,7 +349,7 @@ def plain_attention(model: PreTrainedModel) -> Iterator[None]:
     long.
     """
     before = str(model.config._attn_implementation)
-    model.set_attn_implementation("eager" if model.device.type == "cpu" else before)
+    model.set_attn_implementation("eager" if (crew().device or model.device).type == "cpu" else before)
     try:
         yield
     finally:

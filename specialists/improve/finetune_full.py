@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 from ...router.taps import decoder_layers
 from ...store.errors import UsageError
 from ..adapters import linear_maps
-from .crew import crew, placed
+from .crew import crew, need_whole, placed
 from .distill import prompt_loss, student_pass
 from .finetune import Batch, Order, Row, collate, plain_attention, targets_of
 from .loop import Change, Learning, Tick, learn, same_settings, warm_then_falling
@@ -118,6 +118,8 @@ def tune(
         raise UsageError(
             'trainer = "trl" learns answers and nothing else: no other loss, mask, anchor or prompt'
         )
+    if sft.trainer == "trl" or change is not None or sft.anchor:
+        need_whole("trl, masks and anchors act on whole weights")
     if not rows:
         raise ValueError("no rows: fine-tuning needs at least one example to learn from")
     names = [n for n, _ in model.named_parameters()] if chosen is None else list(chosen)
@@ -157,7 +159,7 @@ def _tune(
     holder = cast(nn.Module, _Trained(trained))
     with plain_attention(model):
         model.train()
-        learning = Learning(holder, optimizer, sft, loss_of, word, change)
+        learning = Learning(holder, optimizer, sft, loss_of, word, change, model)
         if sft.trainer == "trl":
             from .finetune_trl import learn_by_trl
 

@@ -21,7 +21,7 @@ from ..models import load_model_folder, quiet
 from ..tokenizing import ChatCodec
 from . import cofitune, scoring
 from .cofitune import Region, Scores
-from .crew import crew
+from .crew import crew, need_whole
 from .data import Data
 from .finetune import Row, Tuning, encode_rows, train_adapter
 from .finetune_full import Module, Sft, Trainer, interpolate, region, tune
@@ -115,6 +115,20 @@ def check(settings: Finetune, plan: Plan) -> None:
         raise UsageError('the mask needs versatility_data, or importance_from = "data"')
     if settings.trainer == "trl":
         _check_trl(settings)
+    _check_whole(settings)
+
+
+def _check_whole(settings: Finetune) -> None:
+    """Refuse what needs whole weights, where the launch splits them."""
+    if settings.method == "alora":
+        need_whole(
+            "an activated adapter acts through its own copies of the whole linear maps "
+            '(method = "lora" trains under FSDP)'
+        )
+    if settings.mask or settings.anchor:
+        need_whole("mask and anchor compare whole weights with others of their shape")
+    if settings.trainer == "trl":
+        need_whole('trainer = "trl" wraps models by itself (trainer = "own" trains under FSDP)')
 
 
 def _check_trl(settings: Finetune) -> None:

@@ -60,7 +60,9 @@ class Learning:
     """What learns and how: ``loss_of(step)`` returns the loss and the number of tokens read for it, both of
     this process's share (``crew``).
 
-    A group's ``ratio`` in the optimizer multiplies its rate. ``word`` opens progress lines.
+    A group's ``ratio`` in the optimizer multiplies its rate. ``word`` opens progress lines. ``model`` is what
+    ``module`` is a part of, where that is more: the whole of it is split among processes that each hold a
+    part.
     """
 
     module: nn.Module
@@ -69,6 +71,7 @@ class Learning:
     loss_of: Callable[[int], tuple[Tensor, int]]
     word: str = ""
     change: Change | None = None
+    model: nn.Module | None = None
 
     def descend(self, loss: Tensor, step: int, team: Crew) -> float:
         """Take one optimizer step down ``loss`` and return its value, over all processes.
@@ -105,21 +108,27 @@ def learn(learning: Learning, work: Path, say: Sink, tick: Tick = lambda done, t
     """
     pace, first, team = learning.pace, resumed(learning, work, say), crew()
     running, tokens, started = math.nan, 0, time.monotonic()
-    loss_of = team.join(learning.module, learning.loss_of)
+    loss_of = team.join(learning)
     for step in range(first, pace.steps):
         loss, read = loss_of(step)
         value = learning.descend(loss, step, team)
         running = value if math.isnan(running) else 0.95 * running + 0.05 * value
         tokens += read * team.size
         tick(step + 1, pace.steps)
-        if team.main and ((step + 1) % pace.every == 0 or step + 1 == pace.steps):
-            checkpoint(cast(PreTrainedModel, learning.module), [learning.optimizer], step + 1, work)
+        if (team.main or team.sharded) and ((step + 1) % pace.every == 0 or step + 1 == pace.steps):
+            keep(learning, step + 1, work)
             seconds = time.monotonic() - started
             left = (pace.steps - step - 1) * seconds / (step + 1 - first)
             rate = f"{tokens / seconds:.0f} tokens/s, {left:.0f} s left"
             say(f"{learning.word}step {step + 1}/{pace.steps} loss {running:.4f} {rate}")
+    del loss_of  # the last hold on what was wrapped
     team.leave()
     return running
+
+
+def keep(learning: Learning, step: int, work: Path) -> None:
+    """Write a checkpoint. Where processes hold parts, all take part, and the main one writes the whole."""
+    checkpoint(cast(PreTrainedModel, learning.module), [learning.optimizer], step, work, crew().main)
 
 
 def resumed(learning: Learning, work: Path, say: Sink) -> int:

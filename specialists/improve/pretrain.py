@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -209,19 +210,37 @@ def _state(opts: Sequence[torch.optim.Optimizer]) -> Iterator[tuple[str, Tensor]
     for o, opt in enumerate(opts):
         for i, values in opt.state_dict()["state"].items():
             for key, value in values.items():
-                yield f"{o}.{i}.{key}", torch.as_tensor(value).clone().contiguous()
+                yield f"{o}.{i}.{key}", whole(torch.as_tensor(value)).clone().contiguous()
+
+
+def whole(value: Tensor) -> Tensor:
+    """Return a tensor that lies in parts on several processes (a ``DTensor``) as one, on the CPU; each of
+    them must ask for it, and gets it. Any other tensor comes back as it is.
+    """
+    gather = getattr(value, "full_tensor", None)
+    return value if gather is None else cast(Tensor, gather()).cpu()
 
 
 def checkpoint(
-    model: PreTrainedModel, opts: Sequence[torch.optim.Optimizer], step: int, folder: Path
+    model: PreTrainedModel,
+    opts: Sequence[torch.optim.Optimizer],
+    step: int,
+    folder: Path,
+    write: bool = True,
 ) -> None:
-    """Write weights, optimizer state and step; each file is replaced whole, the step last."""
-    folder.mkdir(parents=True, exist_ok=True)
-    weights = {n: p.detach().clone().contiguous() for n, p in model.named_parameters()}
-    for name, tensors in (("weights", weights), ("optimizer", dict(_state(opts)))):
-        save_file(tensors, folder / f"{name}.part", metadata={"step": str(step)})
-        (folder / f"{name}.part").replace(folder / f"{name}.safetensors")
-    (folder / "step.json").write_text(json.dumps({"step": step}))
+    """Write weights, optimizer state and step; each file is replaced whole, the step last.
+
+    Without ``write`` this process only gives its parts to the one that writes, and keeps nothing.
+    """
+    weights = ((n, whole(p.detach()).clone().contiguous()) for n, p in model.named_parameters())
+    for name, found in (("weights", weights), ("optimizer", _state(opts))):
+        tensors = {n: tensor for n, tensor in found if write}
+        if write:
+            folder.mkdir(parents=True, exist_ok=True)
+            save_file(tensors, folder / f"{name}.part", metadata={"step": str(step)})
+            (folder / f"{name}.part").replace(folder / f"{name}.safetensors")
+    if write:
+        (folder / "step.json").write_text(json.dumps({"step": step}))
 
 
 def restore(model: PreTrainedModel, opts: Sequence[torch.optim.Optimizer], folder: Path) -> int:

@@ -6,7 +6,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from multiprocessing import get_context
 from pathlib import Path
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 Death = tuple[int, int]  # process, step
 
 
+# what `accelerate launch --use_fsdp --fsdp_version 2` sets
+FSDP = {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2", "FSDP_CPU_RAM_EFFICIENT_LOADING": "true"}
+
+
 def build_together(
     argv: Sequence[str],
     size: int,
@@ -30,6 +34,14 @@ def build_together(
     """Run `pilothouse build ARGV` in ``size`` processes and return their exit codes; what they say is in
     ``folder``, one file each. ``death`` kills one of them before a step.
     """
+    folder.mkdir(exist_ok=True)
+    return together(_build, (argv, folder, death), size, env)
+
+
+def together(
+    target: Callable[..., None], args: Sequence[object], size: int, env: Mapping[str, str] | None = None
+) -> list[int]:
+    """Call ``target(env, *args)`` in ``size`` processes, each with its own environment; return exit codes."""
     context = get_context("forkserver")
     context.set_forkserver_preload(["torch", "transformers", "peft", "accelerate"])
     with socket.socket() as free:
@@ -40,18 +52,13 @@ def build_together(
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": port,
         "OMP_NUM_THREADS": "1",
+        "CUDA_VISIBLE_DEVICES": "",
+        **(env or {}),
     }
-    folder.mkdir(exist_ok=True)
     crew = []
     for rank in range(size):
-        own = {
-            **shared,
-            **(env or {}),
-            "RANK": str(rank),
-            "LOCAL_RANK": str(rank),
-            "CUDA_VISIBLE_DEVICES": "",
-        }
-        crew.append(context.Process(target=_build, args=(argv, own, folder / f"{rank}.txt", death)))
+        own = {**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)}
+        crew.append(context.Process(target=target, args=(own, *args)))
     for process in crew:
         process.start()
     for process in crew:
@@ -59,7 +66,7 @@ def build_together(
     return [process.exitcode if process.exitcode is not None else -1 for process in crew]
 
 
-def _build(argv: Sequence[str], env: Mapping[str, str], said: Path, death: Death | None) -> None:
+def _build(env: Mapping[str, str], argv: Sequence[str], folder: Path, death: Death | None) -> None:
     os.environ.update(env)
     from pilothouse.agents.cli.main import main
     from pilothouse.specialists.improve import loop
@@ -74,5 +81,5 @@ def _build(argv: Sequence[str], env: Mapping[str, str], said: Path, death: Death
 
         loop.Learning.descend = descend  # type: ignore[method-assign]
     sys.argv = ["pilothouse", "build", *argv]
-    with said.open("w") as file, redirect_stdout(file), redirect_stderr(file):
+    with (folder / f"{env['RANK']}.txt").open("w") as file, redirect_stdout(file), redirect_stderr(file):
         sys.exit(main())  # type: ignore[func-returns-value]

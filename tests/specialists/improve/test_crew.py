@@ -16,6 +16,8 @@ from safetensors.torch import load_file
 from pilothouse.specialists.improve import crew as crews
 from pilothouse.specialists.improve.build import build
 from pilothouse.specialists.improve.crew import Crew, crew
+from pilothouse.specialists.improve.finetune_full import Sft
+from pilothouse.specialists.improve.loop import Learning
 from pilothouse.specialists.improve.recipe import Recipe, plan
 from pilothouse.store.errors import UsageError
 
@@ -117,7 +119,8 @@ def test_one_process_is_left_as_it_is() -> None:
     assert crew().mean(value, 3) is value
     assert crew().share([1, 2, 3]) == [1, 2, 3]
     assert crew().once(lambda: {"a"}) == {"a"}
-    assert crew().join(torch.nn.Linear(1, 1), _loss) is _loss
+    lone = torch.nn.Linear(1, 1)
+    assert crew().join(Learning(lone, torch.optim.SGD(lone.parameters()), Sft(), _loss)) is _loss
 
 
 def _loss(step: int) -> tuple[torch.Tensor, int]:
@@ -144,12 +147,12 @@ def test_several_processes_without_accelerate_are_refused(monkeypatch: pytest.Mo
 
 
 @pytest.mark.usefixtures("_forgotten")
-def test_a_launch_that_shards_the_model_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_launch_that_trains_in_another_way_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     import accelerate
     from accelerate.utils import DistributedType
 
     monkeypatch.setenv("WORLD_SIZE", "2")
-    sharding = SimpleNamespace(distributed_type=DistributedType.FSDP)
-    monkeypatch.setattr(accelerate, "Accelerator", lambda **settings: sharding)
-    with pytest.raises(UsageError, match="accelerate is set to FSDP: the factory trains in one process or"):
+    other = SimpleNamespace(distributed_type=DistributedType.DEEPSPEED)
+    monkeypatch.setattr(accelerate, "Accelerator", lambda **settings: other)
+    with pytest.raises(UsageError, match="set to DEEPSPEED: the factory trains in one process, or"):
         crew()
