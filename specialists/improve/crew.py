@@ -30,6 +30,13 @@ LossOf = Callable[[int], tuple[Tensor, int]]
 # the others wait while the main process answers thousands of prompts
 PATIENCE = timedelta(days=7)
 
+Unheard = Sequence[tuple[str, tuple[str, ...], str]]
+# what a launch may ask and no step does: variable, the values that do not ask, what it is
+UNHEARD: Unheard = (
+    ("ACCELERATE_DYNAMO_BACKEND", ("no",), "to compile the model"),
+    ("ACCELERATE_MIXED_PRECISION", ("no",), "for mixed precision"),
+)
+
 
 class Crew:
     """One process that trains alone."""
@@ -158,6 +165,18 @@ def need_whole(what: str) -> None:
         )
 
 
+def refuse(unheard: Unheard) -> None:
+    """Refuse a launch that asks for what is not done here, rather than train otherwise without a word.
+
+    Raises:
+        UsageError: it does; names the variable.
+    """
+    for variable, unasked, what in unheard:
+        value = os.environ.get(variable, unasked[0])
+        if value.lower() not in unasked:
+            raise UsageError(f"{variable} = {value} asks {what}, which is not done here: leave it out")
+
+
 @lru_cache(maxsize=1)
 def crew() -> Crew:
     """Return this process's crew, and meet the others at the first call.
@@ -177,6 +196,7 @@ def crew() -> Crew:
             f"WORLD_SIZE says that {size} processes train together, which needs accelerate: "
             "pip install 'pilothouse[train]', or start one process"
         ) from error
+    refuse(UNHEARD)
     if splits():
         from .shards import Sharded, check_launch
 

@@ -23,19 +23,17 @@ from transformers import PreTrainedModel
 
 from ...router.taps import decoder_layers
 from ...store.errors import UsageError
-from .crew import Launched, LossOf, Step
+from .crew import Launched, LossOf, Step, Unheard, refuse
 from .pretrain import whole
 
 if TYPE_CHECKING:
     from .loop import Learning
 
-# what a launch may ask of FSDP and does not get here: variable, the values that do not ask, what it is
-REFUSED = (
+# what a launch may ask of FSDP and does not get here
+REFUSED: Unheard = (
     ("FSDP_OFFLOAD_PARAMS", ("false",), "to offload weights"),
     ("FSDP_ACTIVATION_CHECKPOINTING", ("false",), "to compute activations twice"),
     ("FSDP_IGNORED_MODULES", ("", "none"), "to leave modules whole"),
-    ("ACCELERATE_DYNAMO_BACKEND", ("no",), "to compile the model"),
-    ("ACCELERATE_MIXED_PRECISION", ("no",), "for mixed precision"),
 )
 
 
@@ -51,12 +49,7 @@ def check_launch() -> None:
             f"the launch asks for FSDP version {version}: give --fsdp_version 2, for the first flattens a "
             "layer's weights into one"
         )
-    for variable, unasked, what in REFUSED:
-        value = os.environ.get(variable, unasked[0])
-        if value.lower() not in unasked:
-            raise UsageError(
-                f"{variable} = {value} asks {what}, which is not done under FSDP here: leave it out"
-            )
+    refuse(REFUSED)
 
 
 class Sharded(Launched):

@@ -147,6 +147,14 @@ def test_several_processes_without_accelerate_are_refused(monkeypatch: pytest.Mo
 
 
 @pytest.mark.usefixtures("_forgotten")
+def test_mixed_precision_is_refused_and_not_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
+    with pytest.raises(UsageError, match="ACCELERATE_MIXED_PRECISION = bf16 asks for mixed precision, which"):
+        crew()
+
+
+@pytest.mark.usefixtures("_forgotten")
 def test_a_launch_that_trains_in_another_way_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     import accelerate
     from accelerate.utils import DistributedType
