@@ -141,6 +141,7 @@ int ph_model_vector(ph_model* model, int32_t layer, int32_t which, const float* 
 int ph_model_ready(ph_model* model) {
   return locked(model, [&] {
     model->check();
+    model->place();
     model->scratch = std::make_unique<ph_scratch>(*model);
     return PH_OK;
   });
@@ -157,10 +158,7 @@ int ph_model_row(const ph_model* model, int32_t layer, int32_t map, int32_t row,
 }
 
 int64_t ph_model_bytes(const ph_model* model) {
-  size_t bytes = model->embedding.bytes() + model->head.bytes();
-  for (const Layer& layer : model->layers)
-    for (const Matrix& m : layer.maps) bytes += m.bytes();
-  return int64_t(bytes);
+  return int64_t(model->bytes());
 }
 
 void ph_model_free(ph_model* model) { delete model; }

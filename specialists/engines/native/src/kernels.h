@@ -29,6 +29,7 @@ struct Weights {
   int groups = 0;                    // ceil(columns / group); columns beyond `columns` are zeros
   size_t block_bytes = 0;
   float unit = 1;                    // what the scales are multiples of
+  bool far = false;                  // read from memory for every token, since the model fits no cache
   const uint8_t* codes = nullptr;
   const uint16_t* scales = nullptr;  // [blocks][groups][16]
   const float* bias = nullptr;       // [blocks * 16], or null

@@ -89,6 +89,20 @@ void ph_model::check() const {
   check_vector(final_norm, shape.width, "the final norm");
 }
 
+size_t ph_model::bytes() const {
+  size_t all = embedding.bytes() + head.bytes();
+  for (const Layer& layer : layers)
+    for (const Matrix& m : layer.maps) all += m.bytes();
+  return all;
+}
+
+void ph_model::place() {
+  const bool far = bytes() > NEAR;
+  embedding.far = head.far = far;
+  for (Layer& layer : layers)
+    for (Matrix& m : layer.maps) m.far = far;
+}
+
 // -- adapters -------------------------------------------------------------------------------------------------------
 
 // Bytes, and a scale for each row and group of columns, whose largest number becomes 127.

@@ -12,6 +12,8 @@
 #include "pool.h"
 
 namespace ph {
+constexpr size_t NEAR = size_t{64} << 20;  // bytes up to which a model may lie in the cache of one core's neighbours
+
 // A lock that is handed on in the order of arrival, near enough: who asks while it is held comes next, even if the
 // holder asks again at once, as ph_steps does between two steps.
 class Turns {
@@ -131,6 +133,8 @@ struct ph_model {
   ph::Numbered<ph::Plan> plans;
   std::unique_ptr<ph_scratch> scratch;
 
+  size_t bytes() const;  // of all weights
+  void place();          // say of every matrix whether the model is too large for a cache
   const ph::Matrix& output() const { return tied ? embedding : head; }
   ph::Matrix* matrix(int layer, int map);
   std::vector<float>* vector(int layer, int which);

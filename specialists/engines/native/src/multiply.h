@@ -118,9 +118,10 @@ void quantized_tile(const Weights& a, int block, const QuantRows& x, int row, co
 // How many blocks a tile of ROWS rows takes: as many as fit the registers (32 of AVX-512, 16 of the others), but where
 // memory is waited for, one, as long as that keeps the arithmetic busy.
 constexpr int dense_units(int rows) { return PIECES > 1 || rows >= 8 ? 1 : 8 / rows; }
-constexpr int quantized_units(int bits, int rows, int parts) {
+constexpr int quantized_units(int bits, int rows, int parts, bool far) {
   if (PIECES > 1 || rows * parts > 8) return 1;
-  return (bits == 8 && rows <= STREAMED) || (bits == 4 && rows * parts == 1) ? 1 : 2;
+  const int arithmetic = bits == 8 || far ? 1 : rows * parts;  // 4 bits from a cache come faster than it is done
+  return bits >= 4 && rows <= STREAMED && arithmetic == 1 ? 1 : 2;
 }
 
 template <int KIND, int PARTS, int ROWS, int UNITS>
@@ -144,12 +145,15 @@ void units_at(const Weights& a, int begin, int end, const float* x, size_t x_str
 template <int KIND, int PARTS, int ROWS>
 void rows_at(const Weights& a, int begin, int end, const float* x, size_t x_stride, const QuantRows* quant, int row,
              const Target& to) {
-  if constexpr (!is_dense(KIND))
-    units_at<KIND, PARTS, ROWS, quantized_units(KIND, ROWS, PARTS)>(a, begin, end, x, x_stride, quant, row, to);
-  else if (ROWS <= STREAMED && KIND != PH_BYTE && a.block_bytes >= LONG)
+  if constexpr (!is_dense(KIND)) {
+    constexpr int FAR = quantized_units(KIND, ROWS, PARTS, true), HERE = quantized_units(KIND, ROWS, PARTS, false);
+    a.far ? units_at<KIND, PARTS, ROWS, FAR>(a, begin, end, x, x_stride, quant, row, to)
+          : units_at<KIND, PARTS, ROWS, HERE>(a, begin, end, x, x_stride, quant, row, to);
+  } else if (ROWS <= STREAMED && KIND != PH_BYTE && a.block_bytes >= LONG) {
     units_at<KIND, PARTS, ROWS, 1>(a, begin, end, x, x_stride, quant, row, to);
-  else
+  } else {
     units_at<KIND, PARTS, ROWS, dense_units(ROWS)>(a, begin, end, x, x_stride, quant, row, to);
+  }
 }
 
 template <int KIND, int PARTS>
