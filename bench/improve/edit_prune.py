@@ -25,8 +25,8 @@ ABOUT = (
     "halves. **Facts**: "
     f"{edit_facts.SUBJECTS} subjects with {edit_facts.RELATIONS} relations, asked in two ways; "
     f"{edit_facts.EDITED} facts are rewritten at {edit_facts.NEURONS} neurons, prompts about "
-    f"{edit_facts.ANCHORS} subjects are held and the others asked. **Pruning**: a sparse toy that half learnt "
-    "its sums; an adapter on the attention learns more of them, what it moved most is kept (the "
+    f"{edit_facts.ANCHORS} subjects are held and the others asked. **Pruning**: a sparse toy that half "
+    "learnt its sums; an adapter on the attention learns more of them, what it moved most is kept (the "
     f"{prune_sums.PER_CASE} best neurons of each sum), and the adapter is trained anew. **Layers**: a toy of "
     f"{prune_sums.LAYERS} layers without one of them."
 )

@@ -49,10 +49,10 @@ class EditSettings(Settings):
     neurons: Annotated[int, Field(ge=1)] = 18
     scale: float = 0.0
     limit: Annotated[int, Field(ge=1)] = 64
-    steps: Annotated[int, Field(ge=1)] = 40
+    steps: Annotated[int, Field(ge=1)] = 80
     rate: Annotated[float, Field(gt=0)] = 0.1
-    keep: Annotated[float, Field(ge=0)] = 1.0
-    until: Annotated[float, Field(gt=0, le=1)] = 1.0
+    keep: Annotated[float, Field(ge=0)] = 3.0
+    until: Annotated[float, Field(gt=0, le=1)] = 0.5
     anchors: Annotated[int, Field(ge=0)] = 16
 
 

@@ -11,6 +11,10 @@ import torch
 from pilothouse.bench.improve import cofitune, edit_bias, edit_facts, factory, nsds, prune_sums, shifcon, toys
 from pilothouse.bench.improve.fusion import hypervolume
 from pilothouse.bench.improve.little import decoder, loss_on, text, windows
+from pilothouse.bench.locate import arithmetic
+from pilothouse.bench.locate.genders import World, trained
+from pilothouse.router.locate.anatomy import Anatomy
+from pilothouse.router.steer.bias import Trial
 from pilothouse.specialists.improve.align import Band
 from pilothouse.specialists.improve.answering import answer_all
 from pilothouse.specialists.improve.finetune_full import Sft
