@@ -25,50 +25,65 @@ from ...router.locate.case import Case
 from ...router.locate.place import Place
 from ...store.errors import ArtifactError, UsageError
 from ..weights import SINGLE, read_json, read_model_tensors
+from .edit_kept import Kept, answers
 from .quantize import carry
 
 HEAD, BODY = "edit.json", "before.safetensors"
 Columns = Mapping[str, tuple[Tensor, Tensor]]  # weight name -> (neurons [n], columns [D,n])
 
 
-def columns_of(anatomy: Anatomy, places: Sequence[Place]) -> dict[str, Tensor]:
-    """Return the neurons [n] of each down projection that `places` name, under the name of its weight.
+def down_of(anatomy: Anatomy, place: Place) -> str:
+    """Return the name of the weight [D,F] whose column `place`, a neuron, writes with.
 
     Raises UsageError for a place that is no neuron, or a kind that keeps its maps the other way round.
     """
-    names = {id(module): name for name, module in anatomy.model.named_modules()}
-    found: dict[str, list[int]] = {}
+    if place.kind != "neuron" or place.unit < 0:
+        raise UsageError(f"{place.name} is no neuron: edits are of neurons, L3.N120")
+    down = anatomy.blocks[anatomy.check_layer(place.layer)].down
+    if not isinstance(down, nn.Linear):
+        raise UsageError(f"{type(down).__name__} is not edited: use a model whose maps are linear modules")
+    return next(f"{name}.weight" for name, module in anatomy.model.named_modules() if module is down)
+
+
+def columns_of(anatomy: Anatomy, places: Sequence[Place]) -> dict[str, Tensor]:
+    """Return the neurons [n] of each down projection that `places` name, under the name of its weight.
+
+    Raises UsageError as `down_of` does.
+    """
+    found: dict[str, set[int]] = {}
     for place in places:
-        if place.kind != "neuron" or place.unit < 0:
-            raise UsageError(f"{place.name} is no neuron: edits are of neurons, L3.N120")
-        down = anatomy.blocks[anatomy.check_layer(place.layer)].down
-        if not isinstance(down, nn.Linear):
-            raise UsageError(
-                f"{type(down).__name__} is not edited: use a model whose maps are linear modules"
-            )
-        found.setdefault(f"{names[id(down)]}.weight", []).append(place.unit)
-    return {name: torch.tensor(sorted(set(units))) for name, units in found.items()}
+        found.setdefault(down_of(anatomy, place), set()).add(place.unit)
+    return {name: torch.tensor(sorted(units)) for name, units in found.items()}
 
 
 @torch.no_grad()
-def scaled(anatomy: Anatomy, places: Sequence[Place], scale: float = 0.0) -> dict[str, tuple[Tensor, Tensor]]:
-    """Return the columns of the named neurons times `scale`: 0 silences them, 1 changes nothing."""
-    return {
-        name: (units, anatomy.model.get_parameter(name)[:, units].float() * scale)
-        for name, units in columns_of(anatomy, places).items()
-    }
+def scaled(
+    anatomy: Anatomy, places: Sequence[Place], scale: float | Sequence[float] = 0.0
+) -> dict[str, tuple[Tensor, Tensor]]:
+    """Return the columns of the named neurons times `scale`, one for all or one for each: 0 silences them, 1
+    changes nothing.
+    """
+    scales = [scale] * len(places) if isinstance(scale, int | float) else scale
+    each = {(down_of(anatomy, place), place.unit): one for place, one in zip(places, scales, strict=True)}
+    found = {}
+    for name, units in columns_of(anatomy, places).items():
+        factors = torch.tensor([each[name, unit] for unit in units.tolist()])
+        found[name] = (units, anatomy.model.get_parameter(name)[:, units].float() * factors)
+    return found
 
 
 @dataclass(frozen=True)
 class Rewriting:
     """How to rewrite: optimizer steps, rate in units of the columns' own size, weight of the divergence on
-    other prompts, and of the columns' movement.
+    other prompts, and of the columns' movement. It stops before that, once every new answer has the
+    probability `until` (1: never).
     """
 
     steps: int = 40
     rate: float = 0.1
     keep: float = 1.0
     still: float = 0.01
+    until: float = 1.0
 
 
 @as_zero()
@@ -89,31 +104,21 @@ def rewritten(
     start = {n: model.get_parameter(n).detach()[:, u].clone() for n, u in chosen.items()}
     change = {n: torch.zeros_like(c, requires_grad=True) for n, c in start.items()}
     size = torch.cat([c.flatten() for c in start.values()]).square().mean().sqrt()
-    with torch.no_grad():
-        before = [_last(model, row, {}).log_softmax(-1) for row in others]
+    kept = Kept(model, others)
     optimizer = torch.optim.Adam(list(change.values()), lr=how.rate)
     for _ in range(how.steps):
         weights = {
             n: model.get_parameter(n).detach().index_add(1, u, size * change[n]) for n, u in chosen.items()
         }
-        loss = how.still * sum((x.square().mean() for x in change.values()), torch.zeros(()))
-        for case in cases:
-            loss = loss - _last(model, case.ids, weights).log_softmax(-1)[case.answer] / len(cases)
-        for row, old in zip(others, before, strict=True):
-            new = _last(model, row, weights).log_softmax(-1)
-            loss = loss + how.keep * (old.exp() * (old - new)).sum() / len(others)
+        said = answers(model, cases, weights)[0]
+        if float(said.detach().exp().min()) >= how.until:
+            break
+        loss = how.keep * kept.divergence(weights) - said.mean()
+        loss = loss + how.still * sum((x.square().mean() for x in change.values()), torch.zeros(()))
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     return {n: (u, (start[n] + size * change[n]).detach()) for n, u in chosen.items()}
-
-
-def _last(model: nn.Module, ids: Sequence[int], weights: Mapping[str, Tensor]) -> Tensor:
-    """Logits [V] after a prompt, with some weights replaced."""
-    row = torch.tensor([list(ids)])
-    output: Any = torch.func.functional_call(model, dict(weights), (row,))
-    logits: Tensor = output.logits[0, -1].float()
-    return logits
 
 
 @torch.no_grad()

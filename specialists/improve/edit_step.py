@@ -5,7 +5,7 @@ back.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -20,34 +20,39 @@ from ...router.locate.finding import mean_of
 from ...router.locate.options import Options
 from ...router.locate.place import Place
 from ...router.locate.run import record
+from ...router.steer.bias import propose
 from ...store.errors import UsageError
 from ..models import load_model_folder
 from ..tokenizing import ChatCodec
 from .data import Data
-from .edit import Rewriting, first_choices, put, rewritten, scaled, share_of, share_same, write_edit
+from .edit import Columns, Rewriting, first_choices, put, rewritten, scaled, share_of, share_same, write_edit
+from .edit_spared import Sparing, spared
 from .step import Context, Estimate, Figures, Kind, Plan, Preview, Settings
 
 
 class EditSettings(Settings):
     """Settings. `what` bias: rows of `data` have prompt, answer, against and subject; the neurons that tip
-    one against the other are scaled. `what` facts: rows have prompt and the new answer; the neurons that say
-    the old one are rewritten. `by` general and random are controls. `paraphrases` (as `data`) show
-    generality, `others` (rows with prompt) specificity; facts are kept off `others` while they are
-    rewritten, up to `anchors` rows.
+    one against the other are multiplied by `scale`, or, where `spare` names prompts whose answers must stay,
+    each by as little as those and the first `anchors` rows of `others` allow. `what` facts: rows have prompt
+    and the new answer; the neurons that say the old one are rewritten until every new answer has the
+    probability `until`, and kept off those rows of `others`. `by` general and random are controls.
+    `paraphrases` (as `data`) show generality, and what is left of `others` (rows with prompt) specificity.
     """
 
-    also = ("paraphrases", "others")
+    also = ("paraphrases", "others", "spare")
     what: Literal["bias", "facts"]
     data: str
     paraphrases: str | None = None
     others: str | None = None
+    spare: str | None = None
     by: Literal["located", "general", "random"] = "located"
     neurons: Annotated[int, Field(ge=1)] = 18
     scale: float = 0.0
     limit: Annotated[int, Field(ge=1)] = 64
-    steps: Annotated[int, Field(ge=1)] = 40
+    steps: Annotated[int, Field(ge=1)] = 80
     rate: Annotated[float, Field(gt=0)] = 0.1
-    keep: Annotated[float, Field(ge=0)] = 1.0
+    keep: Annotated[float, Field(ge=0)] = 3.0
+    until: Annotated[float, Field(gt=0, le=1)] = 0.5
     anchors: Annotated[int, Field(ge=0)] = 16
 
 
@@ -58,6 +63,7 @@ def check(settings: EditSettings, plan: Plan) -> None:
         (settings.data, columns),
         (settings.paraphrases, columns),
         (settings.others, ("prompt",)),
+        (settings.spare, ("prompt",)),
     ):
         if name is not None and name not in plan.data:
             raise UsageError(f"there is no data set {name!r} in the recipe")
@@ -65,6 +71,11 @@ def check(settings: EditSettings, plan: Plan) -> None:
             plan.data[name].require(needs)
     if settings.what == "facts" and settings.by == "general":
         raise UsageError('by = "general" is a control for bias: facts have located and random')
+    if settings.spare is not None and (settings.what == "facts" or settings.scale != 0):
+        raise UsageError(
+            f"spare = {settings.spare!r} has each neuron of a bias scaled by a factor of its own: it goes "
+            'with what = "bias" and without scale; for facts, name what must stay in others'
+        )
 
 
 def cases_of(data: Data, codec: ChatCodec, work: Path) -> list[Case]:
@@ -87,6 +98,8 @@ def chosen(settings: EditSettings, anatomy: Anatomy, cases: Sequence[Case], seed
         return _best(anatomy, scores, settings.neurons)
     if settings.by == "general":
         return _best(anatomy, contrast_scores(anatomy, cases).general, settings.neurons)
+    if settings.spare is not None:  # the fit of their factors is the causal test
+        return propose(anatomy, cases, settings.neurons)
     found = locate_contrast(anatomy, cases, Options(top=settings.limit, limit=settings.limit))
     return found.places[: settings.neurons]
 
@@ -101,7 +114,7 @@ def measured(
 ) -> dict[str, float]:
     """Efficacy on `data`, generality on paraphrases, specificity on others, as the model is now."""
     others = [case.ids for case in sets["others"]]
-    figures = {"same_choices": share_same(choices, first_choices(anatomy, others))}
+    figures = {"same_choices": share_same(choices, first_choices(anatomy, others))} if others else {}
     if [row for row in others if len(row) > 1]:
         figures["others_loss"] = neutral_loss(anatomy, [row for row in others if len(row) > 1])
     for name in ("data", "paraphrases"):
@@ -113,13 +126,32 @@ def measured(
     return figures
 
 
+def changed(
+    settings: EditSettings,
+    anatomy: Anatomy,
+    places: Sequence[Place],
+    sets: Mapping[str, Sequence[Case]],
+    anchors: Sequence[Sequence[int]],
+) -> Columns:
+    """The columns of `places` as the edit wants them, for `put`."""
+    if settings.what == "facts":
+        how = Rewriting(settings.steps, settings.rate, settings.keep, until=settings.until)
+        return rewritten(anatomy, places, sets["data"], anchors, how)
+    if settings.spare is None:
+        return scaled(anatomy, places, settings.scale)
+    facts, fit = [case.ids for case in sets["spare"]], Sparing(settings.steps, settings.rate, settings.keep)
+    return scaled(anatomy, places, spared(anatomy, places, sets["data"], facts, anchors, fit))
+
+
 def run(settings: EditSettings, ctx: Context) -> Figures:
     """Edit the input into `ctx.out`, with `revert/` beside the weights."""
     folder = ctx.inputs[0].folder
     model: Any = load_model_folder(folder, torch.float32).requires_grad_(False)
     anatomy, codec = Anatomy.of(model, ctx.inputs[0].sha256), ChatCodec.load(folder)
-    names = {"data": settings.data, "paraphrases": settings.paraphrases, "others": settings.others}
+    names = {n: getattr(settings, n) for n in ("data", "paraphrases", "others", "spare")}
     sets = {n: cases_of(ctx.data[d], codec, ctx.work) if d else [] for n, d in names.items()}
+    used = settings.anchors if settings.what == "facts" or settings.spare is not None else 0
+    anchors, sets["others"] = sets["others"][:used], sets["others"][used:]  # what is held is not judged
     choices = first_choices(anatomy, [case.ids for case in sets["others"]])
     before = measured(settings, anatomy, sets, choices)
     places = chosen(settings, anatomy, sets["data"], ctx.seed)
@@ -127,12 +159,7 @@ def run(settings: EditSettings, ctx: Context) -> Figures:
         raise UsageError(
             "no neuron shrinks the bias when it is silenced: give other prompts, or a higher limit"
         )
-    if settings.what == "bias":
-        columns = scaled(anatomy, places, settings.scale)
-    else:
-        anchors = [case.ids for case in sets["others"][: settings.anchors]]
-        how = Rewriting(settings.steps, settings.rate, settings.keep)
-        columns = rewritten(anatomy, places, sets["data"], anchors, how)
+    columns = changed(settings, anatomy, places, sets, [case.ids for case in anchors])
     put(model, columns)
     after = measured(settings, anatomy, sets, choices)
     ctx.say(f"{len(places)} neurons edited: {before} before, {after} after")
@@ -145,8 +172,10 @@ def estimate(settings: EditSettings, preview: Preview) -> Estimate:
     """Locating reads every neuron out; rewriting goes forward and back over the prompts."""
     size, rows = preview.inputs[0], preview.rows[settings.data]
     tokens = preview.tokens[settings.data] + 8 * settings.anchors
+    tokens += preview.tokens[settings.spare] if settings.spare is not None else 0
+    rounds = settings.limit if settings.what == "bias" and settings.spare is None else settings.steps
     flops = 4.0 * rows * size.layers * size.feed * size.width * min(size.vocabulary, 4096)
-    flops += 6.0 * size.parameters * tokens * (settings.steps if settings.what == "facts" else settings.limit)
+    flops += 6.0 * size.parameters * tokens * rounds
     return Estimate(flops / preview.speed, 16 * size.parameters, 4 * size.parameters)
 
 

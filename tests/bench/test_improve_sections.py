@@ -8,9 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from pilothouse.bench.improve import cofitune, edit_prune, factory, nsds, shifcon, toys
+from pilothouse.bench.improve import cofitune, edit_bias, edit_facts, factory, nsds, prune_sums, shifcon, toys
 from pilothouse.bench.improve.fusion import hypervolume
 from pilothouse.bench.improve.little import decoder, loss_on, text, windows
+from pilothouse.bench.locate import arithmetic
+from pilothouse.bench.locate.genders import World, trained
+from pilothouse.router.locate.anatomy import Anatomy
+from pilothouse.router.steer.bias import Trial
 from pilothouse.specialists.improve.align import Band
 from pilothouse.specialists.improve.answering import answer_all
 from pilothouse.specialists.improve.finetune_full import Sft
@@ -48,13 +52,41 @@ def test_every_allocation_and_thirty_draws_are_measured() -> None:
     ), "the model has its own weights again"
 
 
-def test_the_biased_corpus_is_as_biased_as_it_says() -> None:
-    rows = edit_prune.sentences(6000, 1)
-    word, pronoun = rows[:, 1], rows[:, 4]
-    for first, share in ((edit_prune.FIRST_JOB, edit_prune.SKEW), (edit_prune.FIRST_NOUN, 1.0)):
-        some = (word >= first) & (word < first + 40)
-        usual = torch.where((word - first) % 2 == 0, edit_prune.HE, edit_prune.SHE)
-        assert float((pronoun == usual)[some].float().mean()) == pytest.approx(share, abs=0.03)
+def test_every_fact_is_asked_in_two_ways_that_say_no_other_fact() -> None:
+    every = [
+        edit_facts.asked(o, s, r, 3)
+        for o in (0, 1)
+        for s in range(edit_facts.SUBJECTS)
+        for r in range(edit_facts.RELATIONS)
+    ]
+    assert len({case.ids for case in every}) == len(every)
+    assert all(0 < token < edit_facts.FIRST_OBJECT for case in every for token in case.ids)
+    assert {case.answer for case in every} == {edit_facts.FIRST_OBJECT + 3}
+
+
+def test_controls_of_the_bias_are_shrunk_as_much_as_what_was_located() -> None:
+    world = World.draw(3)
+    anatomy = Anatomy.of(trained(world, 3, 40))
+    seen = Trial(world.trade_cases()[::2], world.fact_cases()[::2], world.neutral(12, 3))
+    found = edit_bias.edits(anatomy, seen, 3)
+    located, factors = found["located neurons shrunk"]
+    assert len(set(located)) == len(factors) == edit_bias.NEURONS
+    assert min(factors) < 0.5
+    for name in ("general", "random"):
+        places, same = found[f"{name} neurons shrunk as much"]
+        assert same == factors
+        assert len(set(places)) == len(located)
+        assert set(places) != set(located)
+    assert len(set(found["all neurons silenced"][0])) == anatomy.layers * anatomy.neurons
+
+
+def test_layers_are_left_out_of_a_model_of_all_sums() -> None:
+    rows, weights = prune_sums.all_sums()
+    assert len({tuple(row) for row in rows.tolist()}) == arithmetic.PRIME**2
+    assert ((rows[:, 0] + rows[:, 1]) % arithmetic.PRIME == rows[:, 3]).all()
+    assert weights.sum() == len(rows)
+    found = {name: row["right"] for name, row in prune_sums.layers_trial(3, quick=True).items()}
+    assert found["without the layer that costs least"] >= found["without the most redundant layer"]
 
 
 def test_the_weak_languages_are_asked_what_they_were_not_told(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from transformers import Qwen3ForCausalLM
 from pilothouse.router.fingerprint import fingerprint
 from pilothouse.router.locate.anatomy import Anatomy
 from pilothouse.router.locate.case import Case
+from pilothouse.router.locate.contrast import bias
 from pilothouse.router.locate.place import Place
 from pilothouse.router.locate.run import record
 from pilothouse.specialists.improve.data import made
@@ -27,6 +28,8 @@ from pilothouse.specialists.improve.edit import (
     scaled,
     write_edit,
 )
+from pilothouse.specialists.improve.edit_spared import Sparing, spared
+from pilothouse.specialists.improve.edit_step import EditSettings, check
 from pilothouse.specialists.improve.prune import (
     chance,
     comparison_scores,
@@ -39,7 +42,7 @@ from pilothouse.specialists.improve.prune import (
     top_kept,
     without_layers,
 )
-from pilothouse.specialists.improve.step import Context, Made, step_of
+from pilothouse.specialists.improve.step import Context, Made, Plan, step_of
 from pilothouse.specialists.models import load_model_folder
 from pilothouse.specialists.weights import read_model_tensors
 from pilothouse.store.errors import ArtifactError, UsageError
@@ -105,6 +108,61 @@ def test_rewriting_brings_the_new_answer_and_leaves_the_rest(model: Any) -> None
     assert all(torch.equal(p, before[n]) for n, p in model.named_parameters() if n != DOWN)
 
 
+def outspoken(model: Any) -> Any:
+    """The model, twenty times as sure of what it says."""
+    model.lm_head.weight = torch.nn.Parameter(20 * model.lm_head.weight.detach(), requires_grad=False)
+    return model
+
+
+def test_neurons_scaled_one_by_one_are_each_scaled_as_told(model: Any) -> None:
+    anatomy, before = Anatomy.of(model), model.get_parameter(DOWN).clone()
+    places = [Place("neuron", 1, 17), Place("neuron", 0, 5), Place("neuron", 1, 3)]
+    put(model, scaled(anatomy, places, [0.5, 0.1, 2.0]))
+    after = model.get_parameter(DOWN)
+    torch.testing.assert_close(after[:, 17], 0.5 * before[:, 17])
+    torch.testing.assert_close(after[:, 3], 2.0 * before[:, 3])
+    assert int((after != before).any(0).sum()) == 2
+
+
+def test_a_rewriting_ends_once_the_new_answer_is_likely_enough(model: Any) -> None:
+    anatomy = Anatomy.of(outspoken(model))
+    case = Case(IDS[0], (first_choices(anatomy, IDS)[0] + 7) % model.config.vocab_size)
+    places = [Place("neuron", 1, unit) for unit in range(16)]
+    found = []
+    for until in (0.5, 0.9):
+        undo = put(model, rewritten(anatomy, places, [case], [], Rewriting(200, 0.02, until=until)))
+        found.append(float(logits(model)[0, -1].softmax(-1)[case.answer]))
+        put(model, undo)
+    assert 0.5 <= found[0] < 0.65
+    assert 0.9 <= found[1] < 0.95
+
+
+def test_a_neuron_that_a_fact_needs_is_spared(model: Any) -> None:
+    """Two neurons tip one answer over another; one of them alone says a fact after another prompt."""
+    anatomy, (one, fact) = Anatomy.of(outspoken(model)), IDS[:2]
+    answer, against, other = 33, 21, 40
+    weight = torch.nn.functional.normalize(model.lm_head.weight, dim=1)
+    for unit, said in ((3, 0.0), (7, 9.0)):
+        here, there = (float(record(anatomy, ids).neurons[1, -1, unit]) for ids in (one, fact))
+        push = (weight[answer] - weight[against]) / here + said * weight[other] / there
+        model.get_parameter(DOWN)[:, unit] = push
+    assert first_choices(anatomy, [fact]) == [other]
+    case, places = Case(one, answer, against), [Place("neuron", 1, 3), Place("neuron", 1, 7)]
+    before = bias(anatomy, [case])
+    free = spared(anatomy, places, [case], [], [])
+    held = spared(anatomy, places, [case], [fact], [], Sparing(keep=30.0))
+    assert first_choices(anatomy, [fact]) == [other], "only put() changes the model"
+    assert max(held) <= 1
+    assert min(held) >= 0
+    assert held[0] < 0.2
+    assert held[1] > free[1] + 0.3
+    for factors, kept in ((free, False), (held, True)):
+        undo = put(model, scaled(anatomy, places, factors))
+        assert bias(anatomy, [case]) < 0.7 * before
+        assert (first_choices(anatomy, [fact]) == [other]) == kept
+        put(model, undo)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_an_edited_folder_reverts_bit_for_bit(tiny_folder: Path, tmp_path: Path, dtype: torch.dtype) -> None:
     source = tmp_path / "source"
@@ -142,6 +200,25 @@ def test_the_edit_step_reports_and_reverts(tiny_folder: Path, tmp_path: Path) ->
     revert_edit(ctx.out, tmp_path / "back")
     a, b = read_model_tensors(tmp_path / "back"), read_model_tensors(tiny_folder)
     assert all(torch.equal(a[n], b[n]) for n in b)
+
+
+def test_the_edit_step_judges_no_row_that_it_holds(tiny_folder: Path, tmp_path: Path) -> None:
+    jobs = [{"prompt": "The boat is", "answer": " small", "against": " river", "subject": "boat"}]
+    rest = [{"prompt": f"The capital is {name}."} for name in ("Paris", "Rome", "Oslo")]
+    data = {
+        "jobs": made("jobs", jobs, "own", "test"),
+        "rest": made("rest", rest, "own", "test"),
+        "facts": made("facts", [{"prompt": "The river is"}], "own", "test"),
+    }
+    step, ctx = step_of("edit"), context(tmp_path, tiny_folder, data)
+    wanted: dict[str, Any] = {"what": "bias", "data": "jobs", "others": "rest", "spare": "facts"}
+    figures = step.run(step.settings(**wanted, neurons=6, anchors=2), ctx)
+    assert figures["after"]["data_bias"] < figures["before"]["data_bias"]
+    assert figures["before"]["same_choices"] == 1
+    everything = step.run(step.settings(**wanted, neurons=6, anchors=3), ctx)
+    assert "same_choices" not in everything["after"], "no row is left to judge"
+    with pytest.raises(UsageError, match="without scale"):
+        check(EditSettings(**wanted, scale=0.5), Plan(inputs=(), data=data))
 
 
 # -- pruning -----------------------------------------------------------------------------------------------
