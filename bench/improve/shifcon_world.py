@@ -34,8 +34,8 @@ Told = Mapping[str, Sequence[Fact]]
 
 @dataclass(frozen=True)
 class World:
-    """The languages, rows of what each is told, rows of every fact in every language, sentence pairs, and what
-    is asked in the end.
+    """The languages, rows of what each is told, rows of every fact in every language, sentence pairs, and
+    what is asked in the end.
     """
 
     codec: ChatCodec
@@ -93,9 +93,14 @@ class Facts:
         self.told = {name: self._some(count) for name, (_, count) in LANGUAGES.items()}
 
     def _some(self, count: int) -> list[Fact]:
-        """So many relations of every entity: every word of every language is met."""
-        drawn = [torch.randperm(RELATIONS, generator=self.g)[:count].tolist() for _ in range(ENTITIES)]
-        return [(e, r) for e, some in enumerate(drawn) for r in sorted(some)]
+        """So many relations of every entity, drawn until every object is among them: a language can be asked
+        for no word that it never met.
+        """
+        while True:
+            drawn = [torch.randperm(RELATIONS, generator=self.g)[:count].tolist() for _ in range(ENTITIES)]
+            facts = [(e, r) for e, some in enumerate(drawn) for r in sorted(some)]
+            if len({int(self.truth[fact]) for fact in facts}) == len(set(self.truth.flatten().tolist())):
+                return facts
 
     def _draw(self, facts: Sequence[Fact]) -> Fact:
         return facts[int(torch.randint(0, len(facts), (1,), generator=self.g))]
@@ -103,7 +108,11 @@ class Facts:
     def row(self, name: str, fact: Fact) -> Row:
         """A fact in a language."""
         e, r = fact
-        return {"prompt": question(name, fact), "answer": word(name, "o", int(self.truth[e, r])), "language": name}
+        return {
+            "prompt": question(name, fact),
+            "answer": word(name, "o", int(self.truth[e, r])),
+            "language": name,
+        }
 
     def rows(self, count: int, told: Told) -> Iterator[Row]:
         """Rows of what each language is told, by its share."""
@@ -131,7 +140,7 @@ def question(name: str, fact: Fact) -> str:
     return f"{word(name, 'e', fact[0])} {word(name, 'r', fact[1])}"
 
 
-def world(folder: Path, seed: int, count: int) -> World:
+def draw_world(folder: Path, seed: int, count: int) -> World:
     """Draw a world with `count` rows."""
     facts = Facts(seed)
     rows, pairs = list(facts.rows(count, facts.told)), list(facts.pairs(count // 10))

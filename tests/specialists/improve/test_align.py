@@ -152,6 +152,19 @@ def test_the_pair_loss_moves_translations_together(tiny_folder: Path) -> None:
     assert losses[-1] < 0.7 * losses[0]
 
 
+def test_both_sides_in_one_pass_lose_what_they_lose_alone(model: Any) -> None:
+    ours, theirs = ROWS["en"], [row[:4] for row in ROWS["de"]]
+    losses = []
+    for at in (1, 2):
+        means = []
+        for rows in (ours, theirs):
+            with watched(model, [at]) as seen:
+                model(torch.tensor(rows))
+            means.append(pooled(seen[at], torch.ones(len(rows), len(rows[0]), dtype=torch.long)))
+        losses.append(float(contrast(means[0], means[1], 10.0)))
+    assert float(pair_loss(model, ours, theirs, (1, 2), 10.0)) == pytest.approx(sum(losses) / 2, abs=1e-4)
+
+
 def test_bands_and_languages_that_are_not_there_are_refused(model: Any) -> None:
     vectors = language_vectors(model, ROWS)
     with pytest.raises(UsageError, match="band 3 to 9"):
