@@ -32,7 +32,8 @@ from .shifcon_world import (
 )
 
 SHARE = 0.5  # of the layers, in the band
-STAGE, STEPS, RATE = 1000, 300, 1e-3  # of the first training, and of each way from there
+STAGE, STAGE_RATE = 1000, 1e-3  # of the first training
+STEPS, RATE = 300, 2e-3  # of each way from there; MSFT answers alike at 3e-4, 1e-3, 2e-3 and 3e-3
 UNTRAINED, BEFORE = "untrained", "before any of these"
 MATCHED, TOLD = "MSFT, as much compute", "MSFT, every fact told"
 FULL = "ShifCon"
@@ -83,11 +84,11 @@ def answered(model: Any, w: World, name: str, shift: Shift | None) -> tuple[floa
     return toys.accuracy([float(a == b) for a, b in zip(found, wanted, strict=True)]), toys.accuracy(of)
 
 
-def settings_of(way: Way, steps: int) -> Align:
+def settings_of(way: Way, steps: int, rate: float = RATE) -> Align:
     """The step's settings."""
     return Align(
         data="rows", pairs="pairs", method=way.method, dominant=DOMINANT, recentre=way.recentre,
-        scale=way.scale, steps=round(way.longer * steps), rate=RATE, rows=48, pair_rows=16, vectors=60,
+        scale=way.scale, steps=round(way.longer * steps), rate=rate, rows=48, pair_rows=16, vectors=60,
         every=10_000,
     )  # fmt: skip
 
@@ -103,11 +104,11 @@ def trial(lab: Lab, seed: int) -> dict[str, Any]:
         trunk = Made("trunk", "model", folder, "")
         return Context(folder / name.replace(" ", "-").replace("'", ""), folder, seed, (), trunk)
 
-    def lessons(way: Way, count: int) -> Lessons:
+    def lessons(way: Way, count: int, rate: float = RATE) -> Lessons:
         rows = w.everything if way.everything else w.rows
-        return Lessons(settings_of(way, count), rows, w.pairs, w.codec, seed)
+        return Lessons(settings_of(way, count, rate), rows, w.pairs, w.codec, seed)
 
-    first = lessons(Way("msft"), stage)
+    first = lessons(Way("msft"), stage, STAGE_RATE)
     sentences = first.sentences()
     found: dict[str, Any] = {"untrained": shared_band(start, sentences, DOMINANT, SHARE)[1]}
     plain = {UNTRAINED: judged(start, w)}
