@@ -70,6 +70,18 @@ WAYS: Mapping[str, Way] = {
     "ShifCon, vectors taken anew": Way(anew=True),
 }
 SHOWN = (UNTRAINED, BEFORE, *WAYS)
+NOTES = (
+    "Words of another language: MSFT has as many, and none where every fact is told. On development seeds "
+    "they were the right object, named in English or in another weak language. A higher rate made them "
+    "fewer there; half the scale, a quarter of the contrast weight, and vectors that follow the model "
+    "(languages then run together, and fewer answers are right) did not.",
+    "Why unshifted states do as well: a difference that all translations share adds the same to a whole "
+    "row of logits, so recentring changes only half of the contrastive loss, the half that chooses among "
+    "English sentences.",
+    "The wrong vectors are wrong in training too, so the model learns to answer behind them. The ways "
+    "without the way back and with vectors taken anew train as ShifCon does and differ in how they "
+    "answer.",
+)
 
 
 @torch.no_grad()
@@ -204,7 +216,7 @@ def section(lab: Lab) -> Section:
         ("way", *(f"{name} right" for name in LANGUAGES), "weak ones right", "in their language"),
         rows,
         _goals(found, seed),
-        notes=(_distances(found),),
+        notes=(_distances(found), *NOTES),
     )
 
 
