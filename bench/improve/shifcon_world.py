@@ -67,7 +67,7 @@ def decoder(codec: ChatCodec, seed: int) -> Any:
     Large models owe that to what they were pre-trained on, which is out of reach here; from unrelated
     embeddings none of the ways learns to answer a weak language from what it was told in English.
     """
-    model = toys.decoder(codec, LAYERS, WIDTH, seed)
+    model: Any = toys.decoder(codec, LAYERS, WIDTH, seed)
     g = torch.Generator().manual_seed(seed)
     table = model.get_input_embeddings().weight
     of_language = torch.randn(len(LANGUAGES), WIDTH, generator=g)

@@ -203,8 +203,8 @@ def pair_loss(
     ids, mask = (one.to(next(model.parameters()).device) for one in padded([*ours, *theirs]))
     with watched(model, layers) as states:
         model(input_ids=ids, attention_mask=mask, use_cache=False)
-    sides = [pooled(states[at], mask).split(len(ours)) for at in layers]
-    losses = [contrast(e, t, scale, recentre=recentre) for e, t in sides]
+    both, count = [pooled(states[at], mask) for at in layers], len(ours)
+    losses = [contrast(one[:count], one[count:], scale, recentre=recentre) for one in both]
     return torch.stack(losses).mean()
 
 
