@@ -1,38 +1,41 @@
-"""ShifCon on three languages of disjoint words: facts told in one of them only are asked for in the
-others.
-"""
+"""ShifCon on five languages of disjoint words: facts that a weak one is not told are asked for in it."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
-from tokenizers import Tokenizer, models, pre_tokenizers
 
 from ...specialists.improve.align import Band, Method, Shift, Vectors, language_vectors, shared_band, shifts
 from ...specialists.improve.align_step import Align, Lessons, train
-from ...specialists.improve.data import Data, made
 from ...specialists.improve.step import Context, Made
-from ...specialists.starter.tokenizer import SPECIALS, save_tokenizer
-from ...specialists.tokenizing import ChatCodec
 from .. import estimates
 from ..estimates import Estimate
 from ..page import Goal, Section, cell
 from . import toys
 from .lab import Lab
+from .shifcon_world import (
+    DOMINANT,
+    ENTITIES,
+    LANGUAGES,
+    LAYERS,
+    LOW,
+    OBJECTS,
+    RELATIONS,
+    World,
+    decoder,
+    draw_world,
+)
 
-# share of the rows, and of the facts that are told, of each language
-LANGUAGES = {"en": (0.90, 1.0), "xx": (0.08, 0.4), "yy": (0.02, 0.15)}
-DOMINANT, LOW = "en", ("xx", "yy")
-ENTITIES, RELATIONS, OBJECTS = 30, 4, 20
-LAYERS, WIDTH, SHARE = 6, 64, 0.5
-STAGE, STEPS = 2000, 500  # of the first training, and of each way from there
-MATCHED = "MSFT, as much compute"
+SHARE = 0.5  # of the layers, in the band
+STAGE, STAGE_RATE = 1000, 1e-3  # of the first training
+STEPS, RATE = 300, 2e-3  # of each way from there; MSFT answers alike at 3e-4, 1e-3, 2e-3 and 3e-3
+UNTRAINED, BEFORE = "untrained", "before any of these"
+MATCHED, TOLD = "MSFT, as much compute", "MSFT, every fact told"
 FULL = "ShifCon"
 
 
@@ -48,11 +51,13 @@ class Way:
     elsewhere: bool = False
     swapped: bool = False
     anew: bool = False
+    everything: bool = False
 
 
 WAYS: Mapping[str, Way] = {
     "MSFT": Way("msft"),
     MATCHED: Way("msft", longer=2.0),
+    TOLD: Way("msft", everything=True),
     "AFP-like": Way("afp", scale=20.0),
     "shift only": Way("shift"),
     "contrast only": Way("contrast"),
@@ -64,82 +69,38 @@ WAYS: Mapping[str, Way] = {
     "ShifCon, the wrong language's vectors": Way(swapped=True),
     "ShifCon, vectors taken anew": Way(anew=True),
 }
-
-
-@dataclass(frozen=True)
-class World:
-    """The languages, their facts, and what is asked in the end."""
-
-    codec: ChatCodec
-    rows: Data
-    pairs: Data
-    asked: Mapping[str, list[tuple[str, str]]]
-
-
-def word(language: str, kind: str, number: int) -> str:
-    """A word of a language."""
-    return f"{language}{kind}{number}"
-
-
-def codec_in(folder: Path) -> ChatCodec:
-    """A tokenizer with a token for every word of every language."""
-    kinds = (("e", ENTITIES), ("r", RELATIONS), ("o", OBJECTS))
-    words = [word(name, kind, i) for name in LANGUAGES for kind, count in kinds for i in range(count)]
-    listed = [*SPECIALS, "<|unknown|>", *words]
-    tokenizer = Tokenizer(models.WordLevel({w: i for i, w in enumerate(listed)}, unk_token="<|unknown|>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    tokenizer.add_special_tokens(list(SPECIALS))
-    save_tokenizer(tokenizer, folder)
-    return ChatCodec.load(folder)
-
-
-def world(folder: Path, seed: int, count: int) -> World:
-    """Draw facts, who is told which, and sentences that say the same in two languages but tell no fact."""
-    g = torch.Generator().manual_seed(seed)
-    truth = torch.randint(0, OBJECTS, (ENTITIES, RELATIONS), generator=g)
-    facts = [(e, r) for e in range(ENTITIES) for r in range(RELATIONS)]
-    order = torch.randperm(len(facts), generator=g).tolist()
-
-    def row(name: str, e: int, r: int) -> tuple[str, str]:
-        return f"{word(name, 'e', e)} {word(name, 'r', r)}", word(name, "o", int(truth[e, r]))
-
-    rows, asked = [], {}
-    for name, (share, told) in LANGUAGES.items():
-        known = [facts[i] for i in order[: round(told * len(facts))]]
-        drawn = torch.randint(0, len(known), (round(share * count),), generator=g).tolist()
-        for i in drawn:
-            prompt, answer = row(name, *known[i])
-            rows.append({"prompt": prompt, "answer": answer, "language": name})
-        hidden = facts if name == DOMINANT else [f for f in facts if f not in known]
-        asked[name] = [row(name, *f) for f in hidden]
-    pairs = []
-    for name in LOW:
-        for _ in range(count // 10):
-            places = [int(torch.randint(0, n, (1,), generator=g)) for n in (ENTITIES, RELATIONS, OBJECTS)]
-            sides = [" ".join(map(partial(word, to), "ero", places)) for to in (name, DOMINANT)]
-            pairs.append({"language": name, "text": sides[0], "pivot": sides[1]})
-    return World(
-        codec_in(folder), made("rows", rows, "own", "drawn"), made("pairs", pairs, "own", "drawn"), asked
-    )
+SHOWN = (UNTRAINED, BEFORE, *WAYS)
+NOTES = (
+    "Words of another language: MSFT has as many, and none where every fact is told. On development seeds "
+    "they were the right object, named in English or in another weak language. A higher rate made them "
+    "fewer there; half the scale, a quarter of the contrast weight, and vectors that follow the model "
+    "(languages then run together, and fewer answers are right) did not.",
+    "Why unshifted states do as well: a difference that all translations share adds the same to a whole "
+    "row of logits, so recentring changes only half of the contrastive loss, the half that chooses among "
+    "English sentences.",
+    "The wrong vectors are wrong in training too, so the model learns to answer behind them. The ways "
+    "without the way back and with vectors taken anew train as ShifCon does and differ in how they "
+    "answer.",
+)
 
 
 @torch.no_grad()
-def answered(model: Any, world: World, name: str, shift: Shift | None) -> tuple[float, float]:
+def answered(model: Any, w: World, name: str, shift: Shift | None) -> tuple[float, float]:
     """Share of right first words in a language, and of first words that are of that language."""
-    rows = [(*world.codec.encode_prompt(p), *world.codec.invocation) for p, _ in world.asked[name]]
-    wanted = [world.codec.encode_text(a)[0] for _, a in world.asked[name]]
+    rows = [(*w.codec.encode_prompt(p), *w.codec.invocation) for p, _ in w.asked[name]]
+    wanted = [w.codec.encode_text(a)[0] for _, a in w.asked[name]]
     if shift is not None:
         shift.say(name)
     found = model(input_ids=torch.tensor(rows)).logits[:, -1].argmax(-1).tolist()
-    of = [world.codec.decode([t]).strip().startswith(name) for t in found]
+    of = [w.codec.decode([t]).strip().startswith(name) for t in found]
     return toys.accuracy([float(a == b) for a, b in zip(found, wanted, strict=True)]), toys.accuracy(of)
 
 
-def settings_of(way: Way, steps: int) -> Align:
+def settings_of(way: Way, steps: int, rate: float = RATE) -> Align:
     """The step's settings."""
     return Align(
         data="rows", pairs="pairs", method=way.method, dominant=DOMINANT, recentre=way.recentre,
-        scale=way.scale, steps=round(way.longer * steps), rate=1e-3, rows=48, pair_rows=16, vectors=60,
+        scale=way.scale, steps=round(way.longer * steps), rate=rate, rows=48, pair_rows=16, vectors=60,
         every=10_000,
     )  # fmt: skip
 
@@ -148,32 +109,40 @@ def trial(lab: Lab, seed: int) -> dict[str, Any]:
     """Train the first stage once, then every way from there."""
     stage, steps = (10, 2) if lab.quick else (STAGE, STEPS)
     folder = lab.folder(f"shifcon/{seed}")
-    w = world(folder, seed, 400 if lab.quick else 6000)
-    start = toys.decoder(w.codec, LAYERS, WIDTH, seed)
+    w = draw_world(folder, seed, 400 if lab.quick else 6000)
+    start = decoder(w.codec, seed)
 
     def context(name: str) -> Context:
         trunk = Made("trunk", "model", folder, "")
         return Context(folder / name.replace(" ", "-").replace("'", ""), folder, seed, (), trunk)
 
-    def lessons(way: Way, count: int) -> Lessons:
-        return Lessons(settings_of(way, count), w.rows, w.pairs, w.codec, seed)
+    def lessons(way: Way, count: int, rate: float = RATE) -> Lessons:
+        rows = w.everything if way.everything else w.rows
+        return Lessons(settings_of(way, count, rate), rows, w.pairs, w.codec, seed)
 
-    first = lessons(Way("msft"), stage)
+    first = lessons(Way("msft"), stage, STAGE_RATE)
     sentences = first.sentences()
+    found: dict[str, Any] = {"untrained": shared_band(start, sentences, DOMINANT, SHARE)[1]}
+    plain = {UNTRAINED: judged(start, w)}
     train(start, first, language_vectors(start, sentences), Band(0, LAYERS - 1), context("first"))
+    plain[BEFORE] = judged(start, w)
     vectors = language_vectors(start, sentences)
-    band, distances = shared_band(start, sentences, DOMINANT, SHARE)
-    untrained = toys.decoder(w.codec, LAYERS, WIDTH, seed + 500)
-    found: dict[str, Any] = {"band": [band.first, band.last], "distances": distances}
-    found["untrained"] = shared_band(untrained, sentences, DOMINANT, SHARE)[1]
-    found["ways"] = {
-        name: lab.keep(
-            f"shifcon/{seed}/{context(name).work.name}",
-            partial(gone_on, start, vectors, w, lessons(way, steps), band, way, context(name)),
-        )
-        for name, way in WAYS.items()
-    }
+    band, found["distances"] = shared_band(start, sentences, DOMINANT, SHARE)
+    found["band"] = [band.first, band.last]
+    found["ways"] = plain
+    for names in trained_alike():
+        work = context(names[0])
+        go = partial(gone_on, start, vectors, w, lessons(WAYS[names[0]], steps), band, names, work)
+        found["ways"] |= lab.keep(f"shifcon/{seed}/{work.work.name}", go)
     return found
+
+
+def trained_alike() -> list[list[str]]:
+    """The ways, those together that train alike and differ in how they answer."""
+    found: dict[Way, list[str]] = {}
+    for name, way in WAYS.items():
+        found.setdefault(replace(way, back=True, anew=False), []).append(name)
+    return list(found.values())
 
 
 def gone_on(
@@ -182,16 +151,22 @@ def gone_on(
     w: World,
     lessons: Lessons,
     band: Band,
-    way: Way,
+    names: Sequence[str],
     ctx: Context,
-) -> dict[str, list[float]]:
-    """Train one way from the start and judge it, under the vectors it was trained with or under its own."""
-    model = copy.deepcopy(start)
-    used = other_band(band) if way.elsewhere else band
-    # the ablation without a way back answers without it, and trained as ShifCon did
-    train(model, lessons, swapped(vectors, way), used, ctx)
-    final = language_vectors(model, lessons.sentences()) if way.anew else vectors
-    return judged(model, w, swapped(final, way), used, way)
+) -> dict[str, dict[str, list[float]]]:
+    """Train one way from the start; judge it, and the ways that answer otherwise."""
+    model, way = copy.deepcopy(start), WAYS[names[0]]
+    used, vectors = other_band(band) if way.elsewhere else band, swapped(vectors, way)
+    train(model, lessons, vectors, used, ctx)
+    if not shifts(way.method):
+        return {name: judged(model, w) for name in names}
+    found = {}
+    for name in names:
+        # under the vectors that it was trained with, or under its own
+        final = language_vectors(model, lessons.sentences()) if WAYS[name].anew else vectors
+        with Shift(model, final, DOMINANT, used, back=WAYS[name].back) as shift:
+            found[name] = judged(model, w, shift)
+    return found
 
 
 def other_band(band: Band) -> Band:
@@ -201,17 +176,16 @@ def other_band(band: Band) -> Band:
 
 
 def swapped(vectors: Vectors, way: Way) -> Vectors:
-    """The vectors as they are, or each weak language with the other's."""
-    return {**vectors, LOW[0]: vectors[LOW[1]], LOW[1]: vectors[LOW[0]]} if way.swapped else vectors
+    """The vectors as they are, or each weak language with the next one's."""
+    if not way.swapped:
+        return vectors
+    return {**vectors, **{a: vectors[b] for a, b in zip(LOW, (*LOW[1:], LOW[0]), strict=True)}}
 
 
-def judged(model: Any, w: World, vectors: Vectors, band: Band, way: Way) -> dict[str, list[float]]:
-    """(right, in the language) of every language, as the way answers."""
+def judged(model: Any, w: World, shift: Shift | None = None) -> dict[str, list[float]]:
+    """(right, in the language) of every language."""
     model.eval()
-    if not shifts(way.method):
-        return {name: list(answered(model, w, name, None)) for name in LANGUAGES}
-    with Shift(model, vectors, DOMINANT, band, back=way.back) as shift:
-        return {name: list(answered(model, w, name, shift)) for name in LANGUAGES}
+    return {name: list(answered(model, w, name, shift)) for name in LANGUAGES}
 
 
 # -- the page ------------------------------------------------------------------------------------------------
@@ -225,22 +199,24 @@ def section(lab: Lab) -> Section:
         (
             name,
             *(cell(estimates.mean(_values(found, name, of, 0), seed), "%") for of in LANGUAGES),
-            cell(estimates.mean(_low(found, name, 1), seed), "%"),
+            *(cell(estimates.mean(_low(found, name, which), seed), "%") for which in (0, 1)),
         )
-        for name in WAYS
+        for name in SHOWN
     )
     bands = ", ".join(f"L{one['band'][0]} to L{one['band'][1]}" for one in found)
+    told = ", ".join(f"{name} {count}" for name, (_, count) in LANGUAGES.items())
     return Section(
         "ShifCon: facts told in one language, asked for in another",
-        f"Three languages of disjoint words share {ENTITIES * RELATIONS} facts; 90, 8 and 2 % of the rows. "
-        "The weak two are told 40 and 15 % of the facts and are asked for the others. A decoder of "
-        f"{LAYERS} layers learns all rows in {STAGE} steps, then goes on from there for {STEPS} in each of "
-        f"these ways; {len(found)} seeds. English is "
-        f"asked for all facts. The band of least distance was {bands}; sentence pairs tell no fact.",
-        ("way", *(f"{name} right" for name in LANGUAGES), "weak ones answer in their language"),
+        f"Five languages of disjoint words share {ENTITIES * RELATIONS} facts. Of the {RELATIONS} facts of "
+        f"every entity each is told so many: {told}; weak languages have a tenth of the rows each and are "
+        f"asked for what they were not told (one of {OBJECTS} objects), English for everything. A decoder of "
+        f"{LAYERS} layers, whose words of one meaning begin a little alike, learns all rows in {STAGE} steps "
+        f"and goes on from there for {STEPS} in each of these ways; {len(found)} seeds. The band of least "
+        f"distance was {bands}; sentence pairs tell no fact and are not asked.",
+        ("way", *(f"{name} right" for name in LANGUAGES), "weak ones right", "in their language"),
         rows,
         _goals(found, seed),
-        notes=(_distances(found),),
+        notes=(_distances(found), *NOTES),
     )
 
 
@@ -249,7 +225,7 @@ def _values(found: Sequence[Mapping[str, Any]], way: str, language: str, which: 
 
 
 def _low(found: Sequence[Mapping[str, Any]], way: str, which: int) -> list[float]:
-    """Both weak languages of every seed."""
+    """All weak languages of every seed."""
     return [value for name in LOW for value in _values(found, way, name, which)]
 
 
@@ -272,6 +248,10 @@ def _goals(found: Sequence[Mapping[str, Any]], seed: int) -> tuple[Goal, ...]:
     ablations = [name for name in WAYS if name.startswith("ShifCon, ") and "scale" not in name]
     fidelity = estimates.mean(_low(found, FULL, 1), seed)
     return (
+        Goal("weak languages under MSFT with as much compute: some of it carries over", "at least", 0.2, "%",
+             estimates.mean(_low(found, MATCHED, 0), seed)),
+        Goal("every fact told, above MSFT with as much compute: what there is to win", "at least", 0.2, "%",
+             gain(TOLD, MATCHED)),
         Goal("weak languages, above MSFT with as much compute", "clearly above", 0.0, "%",
              gain(FULL, MATCHED)),
         Goal("English, against MSFT with as much compute", "at least", -0.02, "%",

@@ -197,14 +197,14 @@ def pair_loss(
     *,
     recentre: bool = True,
 ) -> Tensor:
-    """The contrastive loss of translation pairs, the mean over layers; both sides run unshifted."""
-    found = []
-    for rows in (ours, theirs):
-        ids, mask = (one.to(next(model.parameters()).device) for one in padded(rows))
-        with watched(model, layers) as states:
-            model(input_ids=ids, attention_mask=mask, use_cache=False)
-        found.append({layer: pooled(states[layer], mask) for layer in layers})
-    losses = [contrast(found[0][at], found[1][at], scale, recentre=recentre) for at in layers]
+    """The contrastive loss of translation pairs, the mean over layers; both sides run unshifted, in one
+    pass.
+    """
+    ids, mask = (one.to(next(model.parameters()).device) for one in padded([*ours, *theirs]))
+    with watched(model, layers) as states:
+        model(input_ids=ids, attention_mask=mask, use_cache=False)
+    both, count = [pooled(states[at], mask) for at in layers], len(ours)
+    losses = [contrast(one[:count], one[count:], scale, recentre=recentre) for one in both]
     return torch.stack(losses).mean()
 
 

@@ -8,7 +8,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from pilothouse.bench.improve import cofitune, edit_bias, edit_facts, factory, nsds, prune_sums, shifcon, toys
+from pilothouse.bench.improve import (
+    cofitune,
+    edit_bias,
+    edit_facts,
+    factory,
+    nsds,
+    prune_sums,
+    shifcon,
+    shifcon_world,
+    toys,
+)
 from pilothouse.bench.improve.fusion import hypervolume
 from pilothouse.bench.improve.little import decoder, loss_on, text, windows
 from pilothouse.bench.locate import arithmetic
@@ -90,15 +100,55 @@ def test_layers_are_left_out_of_a_model_of_all_sums() -> None:
 
 
 def test_the_weak_languages_are_asked_what_they_were_not_told(tmp_path: Path) -> None:
-    world = shifcon.world(tmp_path, 0, 2000)
+    world = shifcon_world.draw_world(tmp_path, 0, 2000)
     told = {(row["language"], row["prompt"]) for row in world.rows.rows}
-    for name in shifcon.LOW:
-        assert world.asked[name]
-        assert not any((name, prompt) in told for prompt, _ in world.asked[name])
+    paired = {row["text"] for row in world.pairs.rows}
+    for name in shifcon_world.LOW:
+        asked = {prompt for prompt, _ in world.asked[name]}
+        assert asked
+        assert not any((name, prompt) in told for prompt in asked)
+        assert not asked & paired, "nor read beside its English"
         assert all(answer.startswith(name) for _, answer in world.asked[name])
-    assert len(world.asked[shifcon.DOMINANT]) == shifcon.ENTITIES * shifcon.RELATIONS
-    assert {row["language"] for row in world.pairs.rows} == set(shifcon.LOW)
-    last = shifcon.LAYERS - 1
+        heard = {row["answer"] for row in world.rows.rows if row["language"] == name}
+        assert {answer for _, answer in world.asked[name]} <= heard, "no answer is a word never met"
+    facts = shifcon_world.ENTITIES * shifcon_world.RELATIONS
+    assert len(world.asked[shifcon_world.DOMINANT]) == facts
+    assert {row["language"] for row in world.pairs.rows} == set(shifcon_world.LOW)
+    everything = {row["prompt"] for row in shifcon_world.draw_world(tmp_path, 0, 9000).everything.rows}
+    assert {prompt for prompt, _ in world.asked["xx"]} <= everything, "the ceiling is told all"
+
+
+def test_words_of_one_meaning_begin_alike_and_no_others(tmp_path: Path) -> None:
+    codec = shifcon_world.codec_in(tmp_path)
+    table = shifcon_world.decoder(codec, 0).get_input_embeddings().weight.detach()
+
+    def words(name: str, shift: int = 0) -> torch.Tensor:
+        count = shifcon_world.ENTITIES
+        named = [shifcon_world.word(name, "e", (i + shift) % count) for i in range(count)]
+        return table[[codec.encode_text(one)[0] for one in named]]
+
+    def alike(one: torch.Tensor, other: torch.Tensor) -> float:
+        return float(torch.nn.functional.cosine_similarity(one, other, dim=-1).mean())
+
+    assert alike(words("en"), words("xx")) == pytest.approx(shifcon_world.MEANING, abs=0.15)
+    assert alike(words("xx"), words("xx", 1)) == pytest.approx(shifcon_world.LANGUAGE, abs=0.15)
+    assert abs(alike(words("en"), words("xx", 1))) < 0.15
+
+
+def test_ways_that_train_alike_train_once() -> None:
+    alike = next(names for names in shifcon.trained_alike() if shifcon.FULL in names)
+    assert set(alike) == {
+        shifcon.FULL,
+        "ShifCon, answered without the way back",
+        "ShifCon, vectors taken anew",
+    }
+    assert sorted(name for names in shifcon.trained_alike() for name in names) == sorted(shifcon.WAYS)
+    vectors = {name: torch.full((1, 1), float(i)) for i, name in enumerate(shifcon_world.LANGUAGES)}
+    wrong = shifcon.swapped(vectors, shifcon.WAYS["ShifCon, the wrong language's vectors"])
+    assert wrong[shifcon_world.DOMINANT] is vectors[shifcon_world.DOMINANT]
+    assert all(wrong[name] is not vectors[name] for name in shifcon_world.LOW)
+    assert shifcon.swapped(vectors, shifcon.WAYS[shifcon.FULL]) is vectors
+    last = shifcon_world.LAYERS - 1
     assert shifcon.other_band(Band(0, 3)) == Band(last - 3, last)
     assert shifcon.other_band(Band(last - 3, last)) == Band(0, 3)
 

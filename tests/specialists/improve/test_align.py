@@ -130,6 +130,22 @@ def test_recentring_forgives_what_the_shift_will_do() -> None:
     assert contrast(e, t, 10.0) < contrast(e, t, 10.0, recentre=False)
 
 
+def test_recentring_changes_only_the_choice_among_the_dominant_sentences() -> None:
+    generator = torch.Generator().manual_seed(0)
+    e, t = torch.nn.functional.normalize(torch.randn(2, 6, 16, generator=generator), dim=-1)
+    right = torch.arange(6)
+    there = 4 * e @ t.T
+    centred = 4 * e @ (t - t.mean(0) + e.mean(0)).T
+    rows, columns = (
+        [float(torch.nn.functional.cross_entropy(one, right)) for one in pair]
+        for pair in ((there, centred), (there.T, centred.T))
+    )
+    assert rows[0] == pytest.approx(rows[1], abs=1e-5)
+    change = float(contrast(e, t, 4.0)) - float(contrast(e, t, 4.0, recentre=False))
+    assert change == pytest.approx((columns[1] - columns[0]) / 2, abs=1e-5)
+    assert abs(change) > 1e-3
+
+
 def test_methods_choose_their_layers() -> None:
     band = Band(1, 4)
     assert loss_layers("shifcon", band) == (1, 2, 3)
@@ -150,6 +166,19 @@ def test_the_pair_loss_moves_translations_together(tiny_folder: Path) -> None:
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     assert losses[-1] < 0.7 * losses[0]
+
+
+def test_both_sides_in_one_pass_lose_what_they_lose_alone(model: Any) -> None:
+    ours, theirs = ROWS["en"], [row[:3] for row in ROWS["de"]]
+    losses = []
+    for at in (1, 2):
+        means = []
+        for rows in (ours, theirs):
+            with watched(model, [at]) as seen:
+                model(torch.tensor(rows))
+            means.append(pooled(seen[at], torch.ones(len(rows), len(rows[0]), dtype=torch.long)))
+        losses.append(float(contrast(means[0], means[1], 10.0)))
+    assert float(pair_loss(model, ours, theirs, (1, 2), 10.0)) == pytest.approx(sum(losses) / 2, abs=1e-4)
 
 
 def test_bands_and_languages_that_are_not_there_are_refused(model: Any) -> None:
