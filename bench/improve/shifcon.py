@@ -81,9 +81,9 @@ NOTES = (
     "The wrong vectors are wrong in training too, so the model learns to answer behind them. The ways "
     "without the way back and with vectors taken anew train as ShifCon does and differ in how they "
     "answer.",
-    "Rate and steps were searched for MSFT and ShifCon on development seeds, for AFP-like not: it has ShifCon's. "
-    "The world was chosen by MSFT, the oracle and the untrained model; then once more, when ShifCon's errors "
-    "showed words that a weak language had never heard.",
+    "Rate and steps were searched for MSFT and ShifCon on development seeds, for AFP-like not: it has "
+    "ShifCon's. The world was chosen by MSFT, the oracle and the untrained model; then once more, when "
+    "ShifCon's errors showed words that a weak language had never heard.",
 )
 
 
