@@ -165,7 +165,7 @@ def damage(here: World, chosen: Sequence[str]) -> dict[str, Tensor]:
     for rows in (_general(here), toys.rows_of(here.codec, here.lessons[:192])):
         batch = collate(rows, invocation, here.model.device)
         losses.append(F.cross_entropy(student_pass(here.model, batch)[1], targets_of(batch)))
-    gradients = torch.autograd.grad(sum(losses), [held[n] for n in chosen])
+    gradients = torch.autograd.grad(torch.stack(losses).sum(), [held[n] for n in chosen])
     return {n.removesuffix(".weight"): (g * ways[n]).sum(1) for n, g in zip(chosen, gradients, strict=True)}
 
 
