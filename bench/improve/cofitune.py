@@ -292,7 +292,8 @@ def section(lab: Lab) -> Section:
     tree = ", ".join(
         f"{t['search']['found']} in {t['search']['runs']} of {t['search']['grid']}" for t in trials
     )
-    learnt = ", ".join(f"{scores_of(t['masks']['None']['test']).speciality:.0%}" for t in trials)
+    quarter = ", ".join(_special(t[t["best ffn"]]["test"]) for t in trials)
+    half = ", ".join(_special(t["masks"]["None"]["test"]) for t in trials)
     return Section(
         "CoFiTune: a new skill at the least cost to the old ones",
         f"A decoder of {size.layers} layers learns {len(OLD)} tasks in {size.pretrain} steps, then {NEW} by "
@@ -304,14 +305,19 @@ def section(lab: Lab) -> Section:
         _goals(trials, lab.seeds[0]),
         notes=(
             f"Best FFN quarter and half by Uni on the split they were chosen on: {best}. Tree search found: "
-            f"{tree}. A region that learns nothing costs nothing: its Uni is the base's.",
-            f"Of the new task, that half learnt {learnt} without a mask, by seed: masks say nothing where it "
-            "learnt nothing.",
+            f"{tree}.",
+            f"Of the new task, that quarter learnt {quarter}, and that half, without a mask, {half}, by seed. A "
+            "region that learns nothing costs nothing, and its Uni is the base's: where it is chosen, its "
+            "versatility is no gain, and masks have nothing to hold back.",
             "Masks act on the update: Adam undoes a constant factor on the gradient (tested). Each has the "
             "same values in every map; hindsight hands the largest to the units whose way, trained without "
             "a mask, adds most to the loss on old and new tasks together, which no mask can know before.",
         ),
     )
+
+
+def _special(found: Mapping[str, Sequence[float]]) -> str:
+    return f"{scores_of(found).speciality:.0%}"
 
 
 def _uni(found: Mapping[str, Sequence[float]]) -> float:
