@@ -306,8 +306,8 @@ def section(lab: Lab) -> Section:
         notes=(
             f"Best FFN quarter and half by Uni on the split they were chosen on: {best}. Tree search found: "
             f"{tree}.",
-            f"Of the new task, that quarter learnt {quarter}, and that half, without a mask, {half}, by seed. "
-            "A region that learns nothing costs nothing, and its Uni is the base's: where it is chosen, its "
+            f"Of the new task, that quarter learnt {quarter}, and that half, without a mask, {half}, by seed."
+            " A region that learns nothing costs nothing, and its Uni is the base's: where it is chosen, its "
             "versatility is no gain, and masks have nothing to hold back.",
             "Masks act on the update: Adam undoes a constant factor on the gradient (tested). Each has the "
             "same values in every map; hindsight hands the largest to the units whose way, trained without "
