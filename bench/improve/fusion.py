@@ -132,8 +132,8 @@ def section(lab: Lab) -> Section:
         tuple(rows),
         _goals(areas, found, drop, seed),
         notes=(
-            f"The tuned model gets {learnt} of the new task right, by seed: where it learnt little in its steps, "
-            "there is little to merge, and the areas tell nothing apart.",
+            f"The tuned model gets {learnt} of the new task right, by seed: where it learnt little in its "
+            "steps, there is little to merge, and the areas tell nothing apart.",
         ),
     )
 
