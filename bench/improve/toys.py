@@ -11,7 +11,8 @@ from transformers import PreTrainedModel, Qwen3Config, Qwen3ForCausalLM
 
 from ...specialists.improve.answering import answer_all
 from ...specialists.improve.data_tasks import LETTERS, TASKS, symbols
-from ...specialists.improve.finetune import Row, encode_rows
+from ...specialists.improve.distill import student_pass
+from ...specialists.improve.finetune import Row, collate, encode_rows, targets_of
 from ...specialists.improve.finetune_full import Sft, tune
 from ...specialists.improve.finetune_step import Plain
 from ...specialists.starter.skills.example import Split
@@ -76,6 +77,24 @@ def right(codec: ChatCodec, model: PreTrainedModel, pairs: Pairs, longest: int =
     found = answer_all(model, prompts, codec.invocation[0], codec.end, longest, rows=256)
     texts = [codec.decode(a.tokens) if a.ended else "" for a in found]
     return [float(final(t) == final(a)) for t, (_, a) in zip(texts, pairs, strict=True)]
+
+
+@torch.no_grad()
+def known(codec: ChatCodec, model: PreTrainedModel, rows: Sequence[Row], size: int = 512) -> list[float]:
+    """Whether the greedy answer to each row's prompt is the row's, token by token and ended, as 0 or 1.
+
+    ``right`` without the writing: an answer comes out greedily exactly where each of its tokens is the
+    likeliest behind those before it, so one reading of prompt and answer tells.
+    """
+    order = sorted(range(len(rows)), key=lambda i: (len(rows[i].prompt), len(rows[i].answer)))
+    found = [0.0] * len(rows)
+    for start in range(0, len(order), size):
+        some = order[start : start + size]
+        batch = collate([rows[i] for i in some], len(codec.invocation), model.device)
+        hits = student_pass(model, batch)[1].argmax(-1) == targets_of(batch)
+        for i, one in zip(some, torch.split(hits, batch.loss.sum(1).tolist()), strict=True):
+            found[i] = float(one.all())
+    return found
 
 
 def final(text: str) -> str:

@@ -9,7 +9,7 @@ unpublished.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -22,19 +22,21 @@ from .neurons import Heads, units_of
 Tensors = Mapping[str, Tensor]
 Method = Literal["fusion", "task", "ties", "dare", "della", "breadcrumbs"]
 Rule = Literal["moved", "random", "inverted", "elements"]
+Measure = Literal["relative", "absolute"]
 
 
 @dataclass(frozen=True)
 class Merging:
     """How to merge. `weight` multiplies F(delta) of every model at the end; `norm`, where given, sets the
     length of all F(delta) together to that share of the length of delta instead (methods are compared at one
-    length).
+    length); fusion's copies of what belongs to no neuron are not scaled for it.
 
     fusion: the share `top` of a layer's neurons that moved most keeps `strong` x delta, the rest `weak` x
-    delta; `rule` replaces which are kept: random neurons, those that moved least, or single weights (the
-    controls). ties: keep the share `top` of weights. dare, della: drop the share `drop`; `window` is how far
-    della's probabilities spread around it. breadcrumbs: drop the share `low` of the smallest and `high` of
-    the largest.
+    delta; `measure` takes a neuron's shift relative to the neuron or by itself (the paper's is unpublished);
+    `rule` replaces which are kept: random neurons, those that moved least, or single weights (the controls).
+    ties: keep the share `top` of weights. dare, della: drop the share `drop`; `window` is how far della's
+    probabilities spread around it. breadcrumbs: drop the share `low` of the smallest and `high` of the
+    largest.
     """
 
     method: Method = "fusion"
@@ -43,6 +45,7 @@ class Merging:
     top: float = 0.2
     weak: float = 0.3
     strong: float = 1.0
+    measure: Measure = "relative"
     rule: Rule = "moved"
     drop: float = 0.5
     window: float = 0.2
@@ -60,8 +63,8 @@ def merge(base: Tensors, tuned: Sequence[Tensors], how: Merging, heads: Heads) -
     _check(base, tuned, how)
     moves = [{n: model[n].float() - base[n].float() for n in base} for model in tuned]
     kept = FILTERS[how.method](base, moves, how, heads)
-    scale = how.weight if how.norm is None else _scale(moves, kept, how.norm)
-    return {name: _added(base[name], [m[name] for m in tuned], kept, name, scale) for name in base}
+    scales = _scales(base, moves, kept, how, heads)
+    return {name: _added(base[name], [m[name] for m in tuned], kept, name, scales[name]) for name in base}
 
 
 def _check(base: Tensors, tuned: Sequence[Tensors], how: Merging) -> None:
@@ -82,15 +85,30 @@ def _shape(tensors: Tensors, name: str) -> torch.Size | None:
     return tensors[name].shape if name in tensors else None
 
 
-def _scale(moves: Sequence[Tensors], kept: Sequence[Tensors], norm: float) -> float:
-    """What brings sum F(delta) to `norm` times the length of sum delta."""
+def _scales(
+    base: Tensors, moves: Sequence[Tensors], kept: Sequence[Tensors], how: Merging, heads: Heads
+) -> dict[str, float]:
+    """What multiplies each tensor of sum F(delta): the weight, or what brings it to `norm` times the length
+    of sum delta. Neuron-Fusion copies norms and embeddings, so that its neurons alone are scaled; where the
+    copies are too long by themselves, everything is.
+    """
+    if how.norm is None:
+        return dict.fromkeys(base, how.weight)
+    neurons, wanted = set(base), how.norm * _length(moves, base)
+    if how.method == "fusion":
+        neurons = {name for group in units_of(base, heads) for name in group.members}
+    copied = _length(kept, [n for n in base if n not in neurons])
+    if copied >= wanted:
+        neurons, copied = set(base), 0.0
+    found = _length(kept, [n for n in base if n in neurons])
+    scale = math.sqrt(wanted**2 - copied**2) / found if found else 0.0
+    return {name: scale if name in neurons else 1.0 for name in base}
 
-    def length(parts: Sequence[Tensors]) -> float:
-        totals = (torch.stack([part[n] for part in parts]).sum(0) for n in parts[0])
-        return math.sqrt(sum(float(one.square().sum()) for one in totals))
 
-    found = length(kept)
-    return norm * length(moves) / found if found else 0.0
+def _length(parts: Sequence[Tensors], names: Iterable[str]) -> float:
+    """The length of the sum of parts, over the tensors of these names."""
+    totals = (torch.stack([part[n] for part in parts]).sum(0) for n in names)
+    return math.sqrt(sum(float(one.square().sum()) for one in totals))
 
 
 def _added(base: Tensor, tuned: Sequence[Tensor], kept: Sequence[Tensors], name: str, scale: float) -> Tensor:
@@ -122,7 +140,9 @@ def _fused(base: Tensors, move: Tensors, how: Merging, heads: Heads, seed: int) 
                 keep = _largest(move[name].abs(), how.top)
                 found[name] = move[name] * torch.where(keep, how.strong, how.weak)
             continue
-        shift = group.norms(move) / group.norms(base).clamp_min(1e-12)
+        shift = group.norms(move)
+        if how.measure == "relative":
+            shift = shift / group.norms(base).clamp_min(1e-12)
         score = {"moved": shift, "inverted": -shift}.get(how.rule)
         if score is None:
             score = torch.rand(len(shift), generator=generator)

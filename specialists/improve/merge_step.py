@@ -26,6 +26,7 @@ class Merge(Settings):
     top: Share = 0.2
     weak: float = 0.3
     strong: float = 1.0
+    measure: Literal["relative", "absolute"] = "relative"
     rule: Literal["moved", "random", "inverted", "elements"] = "moved"
     drop: Annotated[float, Field(ge=0, lt=1)] = 0.5
     window: Share = 0.2

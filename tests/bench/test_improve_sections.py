@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from pilothouse.bench.improve import (
     toys,
 )
 from pilothouse.bench.improve.fusion import hypervolume
+from pilothouse.bench.improve.lab import Lab
 from pilothouse.bench.improve.little import decoder, loss_on, text, windows
 from pilothouse.bench.locate import arithmetic
 from pilothouse.bench.locate.genders import World, trained
@@ -179,6 +181,51 @@ def test_all_tasks_judged_at_once_are_judged_as_one_by_one(tmp_path: Path) -> No
     found = here.judge("test")
     assert found == {t: toys.right(codec, model, pairs) for t, pairs in judges["test"].items()}
     assert sum(found["copy"]) > sum(found["next"])
+
+
+def little_world(folder: Path, knows: str) -> cofitune.World:
+    """A decoder that knows one task, which is called the new one; the old ones are asked for as well."""
+    codec = toys.codec_in(folder)
+    model = toys.decoder(codec, 2, 32, 0)
+    pairs = toys.draw((knows,), "train", 600, 0)
+    toys.trained(codec, model, pairs, Sft(rows=32, steps=60, rate=5e-3, seed=0), folder / "base")
+    judges = {"fit": {cofitune.NEW: toys.draw((knows,), "fit", 20, 0)}}
+    return cofitune.World(codec, model, toys.state_of(model), pairs, judges, cofitune.Size(steps=40), 0)
+
+
+def test_training_stops_where_the_new_task_is_learnt(tmp_path: Path) -> None:
+    here, lab = little_world(tmp_path, "first"), Lab(tmp_path, (0,), False, lambda line: None)
+    tick = cofitune.until_learnt(here, here.model)
+    tick(cofitune.LOOK - 1, 40)
+    with pytest.raises(cofitune.Learnt):
+        tick(cofitune.LOOK, 40)
+    cofitune.train(lab, here, "full", 1e-3)
+    assert all(p.requires_grad for p in here.model.parameters())
+    assert not list((tmp_path / "models").rglob("step.json")), "it was stopped before its end"
+    harder = replace(here, judges={"fit": {cofitune.NEW: toys.draw(("mirror",), "fit", 20, 0)}})
+    cofitune.until_learnt(harder, here.model)(cofitune.LOOK, 40)
+
+
+def test_damage_is_found_where_it_was_done(tmp_path: Path) -> None:
+    here = little_world(tmp_path, "first")
+    name = "model.layers.1.mlp.up_proj.weight"
+    parameter = dict(here.model.named_parameters())[name]
+    found = {}
+    for way in (1.0, -1.0):
+        here.reset()
+        with torch.no_grad():
+            parameter[5] += way * 1e-3
+        found[way] = cofitune.damage(here, [name])[name.removesuffix(".weight")]
+        assert found[way][5] != 0
+        assert not found[way][torch.arange(len(parameter)) != 5].any()
+    assert found[1.0][5] * found[-1.0][5] < 0, "one way adds to the loss, the other takes from it"
+
+
+def test_a_mask_arranged_by_hindsight_has_the_same_values() -> None:
+    found = {"a": torch.tensor([0.1, 0.9, 0.5]), "b": torch.tensor([0.2, 0.4])}
+    made = cofitune.arranged(found, {"a": torch.tensor([3.0, -1.0, 2.0])})
+    assert made["a"].tolist() == pytest.approx([0.9, 0.1, 0.5])
+    assert torch.equal(made["b"], found["b"])
 
 
 def test_the_factorys_trunk_ends_its_answers(tmp_path: Path) -> None:

@@ -91,6 +91,38 @@ def test_neurons_that_moved_are_restored_and_the_others_suppressed() -> None:
     assert torch.equal(found[embed], tuned[embed]), "what is no neuron is copied"
 
 
+def test_a_shift_is_measured_by_itself_or_beside_the_neurons_size() -> None:
+    base, tuned, movers = planted()
+    at, small = "model.layers.1.mlp", 3
+    for name in ("gate_proj", "up_proj"):
+        base[f"{at}.{name}.weight"][small] *= 1e-4
+        tuned[f"{at}.{name}.weight"][small] = 5 * base[f"{at}.{name}.weight"][small]
+    base[f"{at}.down_proj.weight"][:, small] *= 1e-4
+    tuned[f"{at}.down_proj.weight"][:, small] = 5 * base[f"{at}.down_proj.weight"][:, small]
+    name = f"{at}.down_proj.weight"
+    kept = {}
+    for measure in ("relative", "absolute"):
+        how = Merging("fusion", top=1 / F, weak=0.0, measure=measure)
+        found = merge(base, [tuned], how, HEADS)[name]
+        kept[measure] = (found != base[name]).any(0).nonzero().flatten().tolist()
+    assert kept["relative"] == [small], "it is five times as long, short as it is"
+    assert kept["absolute"][0] in movers
+
+
+def test_a_length_is_reached_by_neurons_while_embeddings_are_copied() -> None:
+    base = weights(0)
+    tuned = moved(base, 0.3)
+    found = merge(base, [tuned], Merging("fusion", top=0.5, weak=0.0, norm=0.6), HEADS)
+    for name in base:
+        assert torch.equal(found[name], tuned[name]) or "_proj" in name
+    plain = merge(base, [tuned], Merging("task", norm=0.6), HEADS)
+    assert not torch.equal(plain["model.embed_tokens.weight"], tuned["model.embed_tokens.weight"])
+    little = merge(base, [tuned], Merging("fusion", norm=0.05), HEADS)
+    change = sum(float((little[n] - base[n]).square().sum()) for n in base) ** 0.5
+    whole = sum(float((tuned[n] - base[n]).square().sum()) for n in base) ** 0.5
+    assert change == pytest.approx(0.05 * whole, rel=1e-3), "copies that are too long are scaled too"
+
+
 def test_random_neurons_are_as_many_and_others() -> None:
     base, tuned, movers = planted()
     how = Merging("fusion", top=4 / F, weak=0.0, rule="random")
