@@ -100,21 +100,22 @@ def written_out(source: Path, target: Path) -> Path:
 def section(context: Context, family: Family, count: int, seed: int) -> Section:
     """Compare a family's trunk at 8 and at 4 bits over `count` prompts."""
     rows, goals = [], []
-    for bits in BITS:
-        with tempfile.TemporaryDirectory() as scratch:
-            folder = Path(scratch) / "trunk"
-            quantize_folder(written_out(family.trunk_folder, Path(scratch) / "whole"), folder, bits, GROUP)
+    with tempfile.TemporaryDirectory() as scratch:
+        whole = written_out(family.trunk_folder, Path(scratch) / "whole")
+        for bits in BITS:
+            folder = Path(scratch) / f"{bits}"
+            quantize_folder(whole, folder, bits, GROUP)
             model, twin = NativeModel(context, folder), load_lean(folder, torch.float32)
             asked = prompts(ChatCodec.load(folder), count, seed)
             found = [compared(model, twin, prompt, TOKENS) for prompt in asked]
-        worst = max(one.error for one in found)
-        differ = sum(one.wrong > 0 for one in found)
-        tokens, ties = sum(one.tokens for one in found), sum(one.ties for one in found)
-        rows.append((f"{bits}", f"{len(found)}", f"{tokens}", f"{ties}", f"{differ}", f"{worst:.1e}"))
-        goals += [
-            Goal(f"{bits} bits: largest relative error of logits", "at most", MOST, "e", _exactly(worst)),
-            Goal(f"{bits} bits: texts that differ, but for ties", "at most", 0, "", _exactly(differ)),
-        ]
+            worst = max(one.error for one in found)
+            differ = sum(one.wrong > 0 for one in found)
+            tokens, ties = sum(one.tokens for one in found), sum(one.ties for one in found)
+            rows.append((f"{bits}", f"{len(found)}", f"{tokens}", f"{ties}", f"{differ}", f"{worst:.1e}"))
+            goals += [
+                Goal(f"{bits} bits: largest relative error of logits", "at most", MOST, "e", _exactly(worst)),
+                Goal(f"{bits} bits: texts that differ, but for ties", "at most", 0, "", _exactly(differ)),
+            ]
     return Section(
         "The same text",
         f"The {family.name} family's trunk, quantized; {TOKENS} greedy tokens for each prompt, held against "

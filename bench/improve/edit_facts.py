@@ -97,9 +97,10 @@ def ways(anatomy: Anatomy, cases: Sequence[Case], anchors: Sequence[tuple[int, .
     def found(by: Literal["located", "random"]) -> list[Place]:
         return chosen(EditSettings(what="facts", data="facts", by=by, neurons=NEURONS), anatomy, cases, seed)
 
+    located = found("located")
     return [
-        ("located neurons", found("located"), anchors, HOW),
+        ("located neurons", located, anchors, HOW),
         ("random neurons", found("random"), anchors, HOW),
         ("all neurons", every, anchors, HOW),
-        ("located neurons, nothing held", found("located"), (), HOW),
+        ("located neurons, nothing held", located, (), HOW),
     ]

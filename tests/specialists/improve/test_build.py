@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from recipes import HEAD
 from typer.testing import CliRunner
 
 from pilothouse.agents.cli.build import app
@@ -26,16 +27,9 @@ from pilothouse.specialists.improve.step import (
 )
 from pilothouse.store.errors import InterruptedByUser, UsageError
 
-RECIPE = """
-format = 1
-name = "toy"
-trunk = "trunk"
-licence = "Apache-2.0"
-
-[data.train]
-generator = "symbols:sort,next"
-rows = 60
-
+RECIPE = (
+    HEAD
+    + """
 [[steps]]
 step = "finetune"
 name = "first"
@@ -56,6 +50,7 @@ steps = 4
 rows = 8
 every = 2
 """
+)
 
 
 @pytest.fixture(autouse=True)

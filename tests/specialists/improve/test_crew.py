@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from launched import build_together
+from recipes import HEAD
 from safetensors.torch import load_file
 
 from pilothouse.specialists.improve import crew as crews
@@ -21,16 +22,9 @@ from pilothouse.specialists.improve.loop import Learning
 from pilothouse.specialists.improve.recipe import Recipe, plan
 from pilothouse.store.errors import UsageError
 
-RECIPE = """
-format = 1
-name = "toy"
-trunk = "trunk"
-licence = "Apache-2.0"
-
-[data.train]
-generator = "symbols:sort,next"
-rows = 60
-
+RECIPE = (
+    HEAD
+    + """
 [[steps]]
 step = "finetune"
 name = "first"
@@ -45,6 +39,7 @@ every = 2
 step = "quantize"
 data = "train"
 """
+)
 
 
 @pytest.fixture(autouse=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from launched import FSDP, build_together, together
+from recipes import HEAD
 from safetensors.torch import load_file
 from splitting import RUNS, split, taught
 
@@ -19,16 +20,6 @@ from pilothouse.specialists.improve.recipe import Recipe, plan
 from pilothouse.specialists.improve.shards import check_launch
 from pilothouse.store.errors import UsageError
 
-HEAD = """
-format = 1
-name = "toy"
-trunk = "trunk"
-licence = "Apache-2.0"
-
-[data.train]
-generator = "symbols:sort,next"
-rows = 60
-"""
 FULL = """
 [[steps]]
 step = "finetune"

@@ -141,7 +141,7 @@ int ph_model_vector(ph_model* model, int32_t layer, int32_t which, const float* 
 int ph_model_ready(ph_model* model) {
   return locked(model, [&] {
     model->check();
-    model->place();
+    model->mark_far();
     model->scratch = std::make_unique<ph_scratch>(*model);
     return PH_OK;
   });

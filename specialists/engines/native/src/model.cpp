@@ -96,7 +96,7 @@ size_t ph_model::bytes() const {
   return all;
 }
 
-void ph_model::place() {
+void ph_model::mark_far() {
   const bool far = bytes() > NEAR;
   embedding.far = head.far = far;
   for (Layer& layer : layers)

@@ -134,7 +134,7 @@ struct ph_model {
   std::unique_ptr<ph_scratch> scratch;
 
   size_t bytes() const;  // of all weights
-  void place();          // say of every matrix whether the model is too large for a cache
+  void mark_far();       // say of every matrix whether the model is too large for a cache
   const ph::Matrix& output() const { return tied ? embedding : head; }
   ph::Matrix* matrix(int layer, int map);
   std::vector<float>* vector(int layer, int which);
