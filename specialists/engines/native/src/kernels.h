@@ -22,21 +22,24 @@ constexpr size_t chunk_bytes(int bits) { return size_t(CHUNK) * BLOCK * bits / 8
 // hold cells of 64 bytes: 16 rows by 4 columns of one byte, which is what one dot-product instruction takes.
 // 4-bit cells share 64 bytes in pairs (low nibbles first), 2-bit ones in fours; 3-bit ones are 2-bit ones followed,
 // every 32 columns, by 64 bytes that hold the upper bit of eight cells. Codes are stored plus `offset(bits)`, which
-// makes them unsigned. Scales are f16, one for each row and group of columns, in units of a power of two.
+// makes them unsigned. Scales are f16, one for each row and group of columns, in units of a power of two; a block's lie
+// before its codes, so that all is read as one stream.
 struct Weights {
   int kind = PH_F32, rows = 0, columns = 0, group = 0;
   int blocks = 0;                    // ceil(rows / 16); rows beyond `rows` are zeros
   int groups = 0;                    // ceil(columns / group); columns beyond `columns` are zeros
-  size_t block_bytes = 0;
+  size_t scale_bytes = 0;            // of a block's scales, whole cache lines
+  size_t block_bytes = 0;            // of both
   float unit = 1;                    // what the scales are multiples of
   bool far = false;                  // read from memory for every token, since the model fits no cache
-  const uint8_t* codes = nullptr;
-  const uint16_t* scales = nullptr;  // [blocks][groups][16]
+  const uint8_t* data = nullptr;     // [blocks][block_bytes]: scales [groups][16], then codes; or numbers
   const float* bias = nullptr;       // [blocks * 16], or null
   const float* row_scales = nullptr; // [blocks * 16], PH_BYTE only
 
-  const uint8_t* block(int b) const { return codes + size_t(b) * block_bytes; }
-  const uint16_t* block_scales(int b) const { return scales + size_t(b) * size_t(groups) * BLOCK; }
+  const uint8_t* block(int b) const { return data + size_t(b) * block_bytes + scale_bytes; }
+  const uint16_t* block_scales(int b) const {
+    return reinterpret_cast<const uint16_t*>(data + size_t(b) * block_bytes);
+  }
 };
 
 // Rows of activations as int8, for products with quantized weights. An activation is scale * (first + second / 254);

@@ -106,8 +106,8 @@ static void pack_scales(Matrix& m, const float* scales) {
   m.unit = std::ldexp(1.0f, exponent);
   for (int row = 0; row < m.rows; row++)
     for (int g = 0; g < m.groups; g++) {
-      const size_t at = (size_t(row / BLOCK) * m.groups + g) * BLOCK + row % BLOCK;
-      m.scale_memory[at] = float_to_half(std::ldexp(scales[size_t(row) * m.groups + g], -exponent));
+      auto* scales_of = reinterpret_cast<uint16_t*>(m.memory.data() + size_t(row / BLOCK) * m.block_bytes);
+      scales_of[g * BLOCK + row % BLOCK] = float_to_half(std::ldexp(scales[size_t(row) * m.groups + g], -exponent));
     }
 }
 
@@ -115,12 +115,14 @@ static void pack_codes(Matrix& m, const int8_t* codes) {
   const int bits = m.kind, lowest = -offset(bits), highest = offset(bits) - 1;
   const int padded = m.groups * m.group;
   for (int row = 0; row < m.blocks * BLOCK; row++) {
-    uint8_t* block = m.code_memory.data() + size_t(row / BLOCK) * m.block_bytes;
+    uint8_t* block = m.memory.data() + size_t(row / BLOCK) * m.block_bytes + m.scale_bytes;
     for (int column = 0; column < padded; column++) {
       const bool real = row < m.rows && column < m.columns;
       const int code = real ? codes[size_t(row) * m.columns + column] : 0;
-      require(code >= lowest && code <= highest, "the code " + std::to_string(code) + " in weights of " +
-                                                     std::to_string(bits) + " bits");
+      // Not `require`: its message would be made for every one of the codes.
+      if (code < lowest || code > highest)
+        throw std::invalid_argument("the code " + std::to_string(code) + " in weights of " + std::to_string(bits) +
+                                    " bits");
       put(block, bits, row % BLOCK, column, code + offset(bits));
     }
   }
@@ -129,7 +131,7 @@ static void pack_codes(Matrix& m, const int8_t* codes) {
 template <class T>
 static void pack_dense(Matrix& m, const T* data) {
   for (int row = 0; row < m.rows; row++) {
-    T* block = reinterpret_cast<T*>(m.code_memory.data() + size_t(row / BLOCK) * m.block_bytes);
+    T* block = reinterpret_cast<T*>(m.memory.data() + size_t(row / BLOCK) * m.block_bytes);
     for (int column = 0; column < m.columns; column++)
       block[size_t(column) * BLOCK + row % BLOCK] = data[size_t(row) * m.columns + column];
   }
@@ -145,12 +147,11 @@ Matrix pack(const ph_matrix& source, Arena* arena) {
   } else {
     m.group = source.group;
     m.groups = (m.columns + m.group - 1) / m.group;
-    m.block_bytes = size_t(m.groups) * (m.group / CHUNK) * chunk_bytes(m.kind);
-    m.scale_memory = Array<uint16_t>(size_t(m.blocks) * m.groups * BLOCK, arena);
-    m.scales = m.scale_memory.data();
+    m.scale_bytes = round_up(size_t(m.groups) * BLOCK * sizeof(uint16_t), CACHE_LINE);
+    m.block_bytes = m.scale_bytes + size_t(m.groups) * (m.group / CHUNK) * chunk_bytes(m.kind);
   }
-  m.code_memory = Array<uint8_t>(m.block_bytes * m.blocks, arena);
-  m.codes = m.code_memory.data();
+  m.memory = Array<uint8_t>(m.block_bytes * m.blocks, arena);
+  m.data = m.memory.data();
   if (m.kind == PH_F32) {
     pack_dense(m, static_cast<const uint32_t*>(source.data));
   } else if (m.kind == PH_BYTE) {

@@ -11,13 +11,12 @@ namespace ph {
 constexpr int WIDEST = 256;  // the largest group; rows of activations are padded to it
 
 struct Matrix : Weights {
-  Array<uint8_t> code_memory;
-  Array<uint16_t> scale_memory;
+  Array<uint8_t> memory;
   Array<float> row_scale_memory;
   std::vector<float> bias_memory;
 
   bool dense() const { return is_dense(kind); }
-  size_t bytes() const { return code_memory.bytes() + scale_memory.bytes(); }
+  size_t bytes() const { return memory.bytes(); }
   // Write row `row` as floats: an embedding, or what a test compares with.
   void unpack_row(int row, float* out) const;
 };

@@ -31,11 +31,14 @@ __attribute__((noinline)) void dense_tile(const Weights& a, int block, const flo
   const size_t ahead = UNITS == 1 && KIND != PH_BYTE ? PREFETCH : UNITS * a.block_bytes;
   x += size_t(row) * x_stride;
   auto column = [&](int k, int turn) __attribute__((always_inline)) {
+#pragma GCC unroll 8
     for (int u = 0; u < UNITS; u++)
+#pragma GCC unroll 4
       for (int h = 0; h < PIECES; h++) {
         const uint8_t* at = weights + u * a.block_bytes + size_t(k) * LINE + h * WIDTH * number_bytes(KIND);
         if (h == 0 && turn * LINE % 64 == 0) __builtin_prefetch(at + ahead);
         const Floats w = load_weights<KIND>(at);
+#pragma GCC unroll 8
         for (int r = 0; r < ROWS; r++) sums[turn % 2][u][r][h] += w * splat(x[size_t(r) * x_stride + k]);
       }
   };
@@ -46,8 +49,11 @@ __attribute__((noinline)) void dense_tile(const Weights& a, int block, const flo
   }
   for (; k + 2 <= a.columns; k += 2) column(k, 0), column(k + 1, 1);
   if (k < a.columns) column(k, 0);
+#pragma GCC unroll 8
   for (int u = 0; u < UNITS; u++)
+#pragma GCC unroll 8
     for (int r = 0; r < ROWS; r++)
+#pragma GCC unroll 4
       for (int h = 0; h < PIECES; h++) {
         Floats sum = sums[0][u][r][h] + sums[1][u][r][h];
         if constexpr (KIND == PH_BYTE) sum *= load<Floats>(a.row_scales + size_t(block + u) * BLOCK + h * WIDTH);
@@ -57,55 +63,82 @@ __attribute__((noinline)) void dense_tile(const Weights& a, int block, const flo
 
 // -- quantized ------------------------------------------------------------------------------------------------------
 
-// Sums that one dot is kept in: with few dots, one sum each would wait for its own last addition. Of integers the order
-// of additions does not matter.
-constexpr int chains(int dots) { return dots <= 2 ? 4 : dots <= 4 ? 2 : 1; }
+// Sums that one dot is kept in: with few dots, one sum each would wait for its own last addition, which does not matter
+// where memory is waited for. Of integers the order of additions does not matter.
+constexpr int chains(int dots, bool streamed) { return streamed ? 1 : dots <= 2 ? 4 : dots <= 4 ? 2 : 1; }
+
+// What one group of columns adds up to: [UNITS][ROWS * PARTS][PIECES], in CHAINS sums each.
+template <int BITS, int PARTS, int ROWS, int UNITS>
+struct Dots {
+  static constexpr int LINES = ROWS * PARTS;
+  static constexpr bool ALONE = ROWS == 1 && UNITS == 1;
+  static constexpr int CHAINS = chains(UNITS * LINES * PIECES, ROWS <= STREAMED && UNITS == 1 && PIECES == 1);
+  Ints sums[CHAINS][UNITS][LINES][PIECES] = {};
+
+  // The sums of the codes undo the weights' offset.
+  PH_INLINE void begin(const int32_t* code_sums, int groups) {
+    for (int u = 0; u < UNITS; u++)
+      for (int r = 0; r < LINES; r++)
+        for (int h = 0; h < PIECES; h++) sums[0][u][r][h] = splat(code_sums[r * groups]) * -met_with<BITS>();
+  }
+
+  PH_INLINE void add_chunk(const uint8_t* weights, size_t block_bytes, size_t ahead, const int8_t* codes, int padded) {
+    Sixteen sixteen[LINES];
+#pragma GCC unroll 8
+    for (int j = 0; j < CHUNK / 4; j++) {
+      if (ALONE && j % 4 == 0)
+        for (int r = 0; r < LINES; r++) sixteen[r] = Sixteen::from(codes + size_t(r) * padded + j * 4);
+#pragma GCC unroll 4
+      for (int u = 0; u < UNITS; u++)
+#pragma GCC unroll 4
+        for (int h = 0; h < PIECES; h++) {
+          const uint8_t* chunk = weights + u * block_bytes;
+          if (h == 0 && j * BITS % 8 == 0) __builtin_prefetch(chunk + j * BITS * 8 + ahead);
+          const Words cell = load_cell<BITS>(chunk, j, h);
+#pragma GCC unroll 16
+          for (int r = 0; r < LINES; r++) {
+            const Four x = ALONE ? sixteen[r].at(j % 4) : four(codes + size_t(r) * padded + j * 4);
+            sums[j % CHAINS][u][r][h] = dot_cell<BITS>(sums[j % CHAINS][u][r][h], cell, x);
+          }
+        }
+    }
+  }
+
+  PH_INLINE void end() {
+    for (int chain = 1; chain < CHAINS; chain++)
+      for (int u = 0; u < UNITS; u++)
+        for (int r = 0; r < LINES; r++)
+          for (int h = 0; h < PIECES; h++) sums[0][u][r][h] += sums[chain][u][r][h];
+  }
+
+  PH_INLINE Floats of(int u, int row, int h) const {
+    const Floats first = to_floats(sums[0][u][row * PARTS][h]);
+    return PARTS == 1 ? first : first + to_floats(sums[0][u][row * PARTS + PARTS - 1][h]) * (1.0f / 254);
+  }
+};
 
 template <int BITS, int PARTS, int ROWS, int UNITS>
 void quantized_tile(const Weights& a, int block, const QuantRows& x, int row, const Target& to) {
-  constexpr int CHAINS = chains(UNITS * ROWS * PARTS * PIECES);
   Floats sums[UNITS][ROWS][PIECES] = {};
   const uint8_t* weights = a.block(block);
   const size_t ahead = ROWS <= STREAMED ? PREFETCH : UNITS * a.block_bytes;
-  const uint16_t* scales = a.block_scales(block);
+  for (int u = 0; u < UNITS; u++)
+    for (size_t at = 0; at < a.scale_bytes; at += 64)
+      __builtin_prefetch(a.data + size_t(block + u) * a.block_bytes + at + ahead);
   const int8_t* codes = x.codes + size_t(row) * PARTS * x.padded;
   const int32_t* code_sums = x.sums + size_t(row) * PARTS * x.groups;
   const float* x_scales = x.scales + size_t(row) * x.groups;
   for (int g = 0; g < a.groups; g++) {
-    Ints dots[CHAINS][UNITS][ROWS * PARTS][PIECES] = {};
-    for (int u = 0; u < UNITS; u++)
-      for (int r = 0; r < ROWS * PARTS; r++)
-        for (int h = 0; h < PIECES; h++) dots[0][u][r][h] = splat(-met_with<BITS>() * code_sums[r * x.groups + g]);
-    for (int c = 0; c < a.group; c += CHUNK) {
-#pragma GCC unroll 8
-      for (int j = 0; j < CHUNK / 4; j++)
-#pragma GCC unroll 4
-        for (int u = 0; u < UNITS; u++)
-#pragma GCC unroll 4
-          for (int h = 0; h < PIECES; h++) {
-            const uint8_t* chunk = weights + u * a.block_bytes;
-            if (h == 0 && j * BITS % 8 == 0) __builtin_prefetch(chunk + j * BITS * 8 + ahead);
-            const Words cell = load_cell<BITS>(chunk, j, h);
-#pragma GCC unroll 16
-            for (int r = 0; r < ROWS * PARTS; r++)
-              dots[j % CHAINS][u][r][h] =
-                  dot_cell<BITS>(dots[j % CHAINS][u][r][h], cell, load<int32_t>(codes + size_t(r) * x.padded + j * 4));
-          }
-      weights += chunk_bytes(BITS), codes += CHUNK;
-    }
-    for (int chain = 1; chain < CHAINS; chain++)
-      for (int u = 0; u < UNITS; u++)
-        for (int r = 0; r < ROWS * PARTS; r++)
-          for (int h = 0; h < PIECES; h++) dots[0][u][r][h] += dots[chain][u][r][h];
+    Dots<BITS, PARTS, ROWS, UNITS> dots;
+    dots.begin(code_sums + g, x.groups);
+    for (int c = 0; c < a.group; c += CHUNK, weights += chunk_bytes(BITS), codes += CHUNK)
+      dots.add_chunk(weights, a.block_bytes, ahead, codes, x.padded);
+    dots.end();
     for (int u = 0; u < UNITS; u++)
       for (int h = 0; h < PIECES; h++) {
-        const uint16_t* at = scales + (size_t(u) * a.groups + g) * BLOCK + h * WIDTH;
+        const uint16_t* at = a.block_scales(block + u) + g * BLOCK + h * WIDTH;
         const Floats scale = load_weights<PH_F16>(reinterpret_cast<const uint8_t*>(at));
-        for (int r = 0; r < ROWS; r++) {
-          Floats dot = to_floats(dots[0][u][r * PARTS][h]);
-          if (PARTS == 2) dot += to_floats(dots[0][u][r * PARTS + PARTS - 1][h]) * (1.0f / 254);
-          sums[u][r][h] += dot * (scale * splat(x_scales[r * x.groups + g]));
-        }
+        for (int r = 0; r < ROWS; r++) sums[u][r][h] += dots.of(u, r, h) * (scale * splat(x_scales[r * x.groups + g]));
       }
   }
   for (int u = 0; u < UNITS; u++)

@@ -200,13 +200,49 @@ template <int BITS>
 constexpr int met_with() { return BITS == 8 ? 0 : offset(BITS); }
 #endif
 
+// The activations of four columns, in every lane where there are vectors for it.
+#if defined(__AVX512BW__) || defined(__AVX2__)
+typedef Words Four;
+PH_INLINE Four four(const int8_t* codes) { return (Four)splat(load<int32_t>(codes)); }
+#else
+typedef int32_t Four;
+PH_INLINE Four four(const int8_t* codes) { return load<int32_t>(codes); }
+#endif
+
+// Those of the 16 columns from `codes` on, by one load. One row alone waits for memory, and a load of its own for every
+// four columns would take the place of one that asks for weights.
+#if defined(__AVX512BW__)
+struct Sixteen {
+  __m512i all;
+  static PH_INLINE Sixteen from(const int8_t* codes) {
+    Sixteen found{_mm512_broadcast_i32x4(load<__m128i>(codes))};
+    asm("" : "+v"(found.all));  // or the compiler would undo this
+    return found;
+  }
+  PH_INLINE Four at(int cell) const {
+    switch (cell) {
+      case 0: return (Four)_mm512_shuffle_epi32(all, _MM_PERM_AAAA);
+      case 1: return (Four)_mm512_shuffle_epi32(all, _MM_PERM_BBBB);
+      case 2: return (Four)_mm512_shuffle_epi32(all, _MM_PERM_CCCC);
+      default: return (Four)_mm512_shuffle_epi32(all, _MM_PERM_DDDD);
+    }
+  }
+};
+#else
+struct Sixteen {
+  const int8_t* codes;
+  static PH_INLINE Sixteen from(const int8_t* codes) { return {codes}; }
+  PH_INLINE Four at(int cell) const { return four(codes + cell * 4); }
+};
+#endif
+
 // sum[i] += the four products of row i's codes and the four activations in `x` (the same four for all rows).
 template <int BITS>
-PH_INLINE Ints dot_cell(Ints sum, Words codes, int32_t x) {
+PH_INLINE Ints dot_cell(Ints sum, Words codes, Four x) {
 #if defined(__AVX512VNNI__)
-  return (Ints)_mm512_dpbusd_epi32((__m512i)sum, (__m512i)codes, _mm512_set1_epi32(x));
+  return (Ints)_mm512_dpbusd_epi32((__m512i)sum, (__m512i)codes, (__m512i)x);
 #elif defined(__AVX512BW__)
-  __m512i w = (__m512i)codes, a = _mm512_set1_epi32(x);
+  __m512i w = (__m512i)codes, a = (__m512i)x;
   if (BITS == 8) {  // two products of an unsigned byte may exceed 16 bits: move the sign over to the activation
     w = _mm512_xor_si512(w, _mm512_set1_epi8(int8_t(-128)));
     a = _mm512_mask_sub_epi8(a, _mm512_movepi8_mask(w), _mm512_setzero_si512(), a);
@@ -214,7 +250,7 @@ PH_INLINE Ints dot_cell(Ints sum, Words codes, int32_t x) {
   }
   return sum + (Ints)_mm512_madd_epi16(_mm512_maddubs_epi16(w, a), _mm512_set1_epi16(1));
 #elif defined(__AVX2__)
-  __m256i w = (__m256i)codes, a = _mm256_set1_epi32(x);
+  __m256i w = (__m256i)codes, a = (__m256i)x;
   if (BITS == 8) {
     w = _mm256_xor_si256(w, _mm256_set1_epi8(int8_t(-128)));
     a = _mm256_sign_epi8(a, w);
