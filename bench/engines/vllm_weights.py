@@ -1,8 +1,9 @@
 """Checkpoints that vLLM reads as quantized ones, from a folder of dense weights.
 
-The format is that of compressed-tensors (Neural Magic), written here because its own package is only where
-vLLM is: `config.json` names the scheme, and each linear map has codes and scales in place of its weight. The
-head is one of them, so a tied one gets a weight of its own; the embedding stays dense.
+The layout is that of compressed-tensors: `config.json` names the scheme, and each linear map has codes and
+scales in place of its weight. The recipes' export (`to_compressed`) leaves the head as it is and knows no
+activations of 8 bits; here all maps are rounded, to compare engines at the same bits. A tied head gets a
+weight of its own; the embedding stays dense.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ...kernels.quant import Quantized, pack4, quantize
+from ...kernels.quant import quantize
+from ...specialists.improve.export_compressed import packed_words
 from ...specialists.weights import read_json, read_model_tensors
 
 EMBEDDING, HEAD = "model.embed_tokens.weight", "lm_head.weight"
@@ -49,12 +51,7 @@ def _codes(name: str, weight: Tensor, bits: int) -> dict[str, Tensor]:
     if bits == 8:
         return {f"{name}.weight": q.codes, **scales}
     shape = torch.tensor(weight.shape)
-    return {f"{name}.weight_packed": packed(q), f"{name}.weight_shape": shape, **scales}
-
-
-def packed(q: Quantized) -> Tensor:
-    """Codes of 4 bits as int32 [O, I / 8]: eight columns in each, the first lowest, 8 standing for zero."""
-    return (pack4(q.codes) ^ 0x88).view(torch.int32)
+    return {f"{name}.weight_packed": packed_words(q.codes, bits), f"{name}.weight_shape": shape, **scales}
 
 
 def _scheme(bits: int) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -135,7 +136,9 @@ def test_prompts_that_take_several_steps_are_no_figure() -> None:
 
 def test_natives_answers_are_its_tokens_and_adapters_act_on_prompts_if_asked(model: Path) -> None:
     native = NativeModel(Context(1), model)
-    adapter = native.adapter(random_adapters(native.config, 1)[0])
+    weak = random_adapters(native.config, 1)[0]
+    strong = {name: replace(product, scale=1e4) for name, product in weak.products.items()}
+    adapter = native.adapter(replace(weak, products=strong))
     prompts = prompts_for(TINY, 2, 0, 40)
     answers = {}
     for whole in (False, True):
@@ -147,7 +150,8 @@ def test_natives_answers_are_its_tokens_and_adapters_act_on_prompts_if_asked(mod
     bare.run(prompts, 3)
     # the first token is drawn where the prompt ends: bare, but where adapters act on all of it
     assert [row[0] for row in answers[False]] == [row[0] for row in bare.answers]
-    assert answers[True] != answers[False]
+    assert [row[0] for row in answers[True]] != [row[0] for row in bare.answers]
+    assert answers[False] != bare.answers
 
 
 class Timed:
