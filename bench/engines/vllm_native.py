@@ -75,9 +75,7 @@ class Bench:
         prompts = prompts_for(self.shape, BATCH, self.seed)
         with ExitStack() as stack:
             pairs = list(self._pairs(stack))
-            contenders = [
-                one for pair in pairs for one in (pair.native, pair.vllm) if not isinstance(one, str)
-            ]
+            contenders: list[Contender] = [one for pair in pairs for one in pair.contenders]
             found = measure(contenders, prompts, TOKENS, rounds, self.seed)
             notes = [note for pair in pairs if (note := _agreement(pair, prompts)) is not None]
         rows = tuple(row for pair in pairs for row in _rows(pair, found, self.seed))

@@ -194,15 +194,23 @@ def test_what_vllm_refuses_is_not_measured_and_says_why() -> None:
     assert [row[-1] for row in vllm_native._rows(pair, found, 0)] == ["–", "–"]
 
 
-def test_a_model_that_vllm_refuses_becomes_its_message(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+def test_native_is_measured_where_vllm_refuses_every_model(
+    monkeypatch: pytest.MonkeyPatch, model: Path, tmp_path: Path
 ) -> None:
     def refuse(*given: Any) -> Any:
-        raise ValueError("no kernel takes 3 bits")
+        raise ValueError("no kernel takes these bits")
 
     monkeypatch.setattr(vllm_native, "open_vllm", refuse)
-    bench = Bench(TINY, tmp_path, 0, False, lambda line: None, tmp_path)
-    assert bench._vllm("bf16", tmp_path, None) == "vLLM: no kernel takes 3 bits"  # type: ignore[arg-type]
+    section = Bench(TINY, model, 0, False, lambda line: None, tmp_path, counts=(1, 2)).section(rounds=1)
+    assert [goal.note for goal in section.goals] == ["vLLM: no kernel takes these bits"] * 4
+    assert [goal.bound for goal in section.goals] == [2, 2, 2, 4]
+    assert [row[0] for row in section.rows][::2] == [
+        "native, bf16, 1 thread",
+        "native, 8-bit, activations of 8 bits, 1 thread",
+        "native, 4-bit, 1 thread",
+        "native, bf16, 8 adapters, 1 thread",
+    ]
+    assert section.notes == ()
 
 
 def test_differences_are_counted_and_said_to_be_ties_or_not() -> None:
