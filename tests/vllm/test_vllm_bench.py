@@ -1,6 +1,6 @@
 """The benchmark of native against plain vLLM, on a shape that takes no time.
 
-It comes before the tests that keep engines: ending the last of its own takes down what all in a process share.
+It comes before the tests that keep engines: ending the last of its own takes down what they share.
 """
 
 from __future__ import annotations
