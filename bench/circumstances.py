@@ -58,6 +58,12 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
+def preloaded() -> str:
+    """The libraries that this process was started with in place of the system's (`LD_PRELOAD`)."""
+    names = [Path(one).name for one in os.environ.get("LD_PRELOAD", "").replace(" ", ":").split(":") if one]
+    return ", ".join(names) or "nothing"
+
+
 def _version(package: str) -> str:
     try:
         return f"{package} {metadata.version(package)}"

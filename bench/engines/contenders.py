@@ -18,6 +18,7 @@ from ...specialists.engines.native.model import MAPS, Context, NativeModel, Numb
 from ...specialists.engines.native.plans import plan_of
 from ...specialists.engines.native.run import Run
 from ...specialists.lean import load_lean
+from ...specialists.leanconfig import LeanConfig
 
 
 class Clock:
@@ -58,18 +59,22 @@ class Contender(Protocol):
 class Native:
     """The native engine's steps, driven as its batch drives them.
 
-    `acts` gives for each row of the batch its adapter and its plan.
+    `acts` gives for each row of the batch its adapter and its plan; in the prompt they act only where
+    `whole` says so. `answers` are the last round's tokens.
     """
 
     name: str
     model: NativeModel
     acts: Callable[[int], tuple[Numbered | None, Plan | None]] = lambda row: (None, None)
     states: int = 0
+    whole: bool = False
+    answers: list[list[int]] = field(default_factory=list)
 
     def run(self, prompts: Sequence[Sequence[int]], tokens: int) -> Times:
         begun = Clock.now()
         rows = [self.model.sequence() for _ in prompts]
-        last = [self._read(sequence, prompt) for sequence, prompt in zip(rows, prompts, strict=True)]
+        last = [self._read(row, sequence, prompts[row]) for row, sequence in enumerate(rows)]
+        drawn = [last]
         middle = Clock.now()
         taps = (0,) if self.states else ()
         for _ in range(tokens):
@@ -79,11 +84,15 @@ class Native:
             ]
             self.model.step(runs)
             last = [run.token for run in runs]
-        return Times(middle - begun, (Clock.now() - middle) / tokens)
+            drawn.append(last)
+        spent = Clock.now() - middle
+        self.answers = [list(answer) for answer in zip(*drawn, strict=True)]
+        return Times(middle - begun, spent / tokens)
 
-    def _read(self, sequence: Any, prompt: Sequence[int]) -> int:
+    def _read(self, row: int, sequence: Any, prompt: Sequence[int]) -> int:
+        acts = self.acts(row) if self.whole else (None, None)
         for start in range(0, len(prompt), self.model.rows):
-            run = Run(sequence, prompt[start : start + self.model.rows], draw=True)
+            run = Run(sequence, prompt[start : start + self.model.rows], *acts, draw=True)
             self.model.step([run])
         return run.token
 
@@ -93,9 +102,9 @@ def bits_for(body: int, head: int | None = None) -> Callable[[str], int]:
     return lambda name: body if ".layers." in name else head or body
 
 
-def adapters(model: NativeModel, count: int, rank: int = 16) -> list[Numbered]:
+def random_adapters(config: LeanConfig, count: int, rank: int = 16) -> list[Adapter]:
     """Random adapters on every linear map."""
-    config, draw = model.config, torch.Generator().manual_seed(1)
+    draw = torch.Generator().manual_seed(1)
     heads, keys = config.num_attention_heads * config.head_dim, config.num_key_value_heads * config.head_dim
     width, inner = config.hidden_size, config.intermediate_size
     shapes = {"q": (heads, width), "k": (keys, width), "v": (keys, width), "o": (width, heads)}
@@ -109,8 +118,13 @@ def adapters(model: NativeModel, count: int, rank: int = 16) -> list[Numbered]:
                 a = torch.randn(rank, inputs, generator=draw) * 0.01
                 b = torch.randn(outputs, rank, generator=draw) * 0.01
                 products[f"model.layers.{layer}.{name}"] = LowRank(a, b)
-        made.append(model.adapter(Adapter(f"a{number}", products, rank)))
+        made.append(Adapter(f"a{number}", products, rank))
     return made
+
+
+def adapters(model: NativeModel, count: int) -> list[Numbered]:
+    """Random adapters, held by the model."""
+    return [model.adapter(one) for one in random_adapters(model.config, count)]
 
 
 def instruments(model: NativeModel) -> Plan:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import random
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from statistics import median
 
 import torch
 
@@ -23,7 +21,6 @@ from .contenders import (
     Clock,
     Contender,
     Native,
-    Times,
     adapters,
     instruments,
     native_contenders,
@@ -31,25 +28,20 @@ from .contenders import (
 )
 from .llama import Llama, llama_contenders, program_in
 from .mixed import peft_mixed
+from .rounds import PROMPT, Found, measure, prompts_for, rate
 from .shapes import SHAPES, Shape, make_folder
 
-PROMPT, LONG = 128, 512
+LONG = 512
 ABSENT = (
-    "Not compared here: torchao (its int8 and int4 kernels are not installed with the benchmarks). vLLM is "
-    "measured by `pilothouse bench vllm`, in its own environment."
+    "Not compared here: torchao (its int8 and int4 kernels are not installed with the benchmarks). The "
+    "targets against vLLM's CPU build (0.5 B, a batch of 8, and 8 adapters) are on [a page](vllm.md) of "
+    "their own: vLLM lives in another environment, where `pilothouse bench vllm` measures both engines."
 )
 NO_LLAMA = " llama.cpp is compared where `--llama` names a folder that it was built in."
-UNCOMPARED = (
-    ("0.5 B, batch 8, against vLLM on the CPU", 2.0),
-    ("0.5 B, 8 adapters, against vLLM's on the CPU", 4.0),
-)
 # Against llama.cpp of the same bits: shape, batch, how much faster; a prompt of 512 tokens is batch 0.
 LLAMA = ((1, 1, 1.5), (2, 1, 1.2), (1, 0, 1.2), (2, 0, 1.2), (1, 8, 4.0))
 LIMITS = ("shape", "engine", "weights", "read in", "bandwidth", "a token takes", "share")
 LIMIT_ROUNDS = 15
-# A turn of a small model is over in milliseconds, in which any neighbour shows: it is repeated for so many
-# seconds, at most so many times.
-TURN, REPEATS = 0.3, 15
 READ = (
     "Reading: all threads sum as many bytes as the weights have, memory that was written before. Rounds of "
     "reading and of decoding behind a prompt of 128 take turns; the share is reading's time by a token's."
@@ -61,19 +53,6 @@ ABOUT = (
     "and 4 bits are rounded to nearest, one scale for 64 columns, embedding and head too. Activations meet "
     "them in 15 bits unless a row says 8. Tokens are counted over the whole batch."
 )
-
-
-@dataclass
-class Found:
-    """The rounds of one contender at one batch size."""
-
-    prompt: list[float] = field(default_factory=list)
-    token: list[float] = field(default_factory=list)
-
-    def add(self, times: Times) -> None:
-        """Keep a round."""
-        self.prompt.append(times.prompt)
-        self.token.append(times.token)
 
 
 def run(
@@ -185,8 +164,12 @@ def _shape(
         if batch == 8 and not isinstance(mixed, str):
             rivals = (*rivals, mixed)
         # half as many rounds of the largest batch, which takes most of the time
-        found = _measure(
-            (*native, *extra, *rivals), shape, batch, rounds if batch < 32 else -(-rounds // 2), seed
+        found = measure(
+            (*native, *extra, *rivals),
+            prompts_for(shape, batch, seed),
+            shape.tokens[batch],
+            rounds if batch < 32 else -(-rounds // 2),
+            seed,
         )
         say(f"{shape.name}, batch {batch} measured")
         reference = found[others[-1].name]
@@ -232,37 +215,13 @@ def _adapted(base: Native, batch: int) -> Native:
     return Native(f"{base.name}, {words}", base.model, lambda row: (each[row], None))
 
 
-def _measure(
-    contenders: Sequence[Contender], shape: Shape, batch: int, rounds: int, seed: int
-) -> dict[str, Found]:
-    order, draw = list(contenders), random.Random(seed)
-    prompts = [[draw.randrange(shape.config["vocab_size"]) for _ in range(PROMPT)] for _ in range(batch)]
-    found = {one.name: Found() for one in contenders}
-    for one in order:  # warm up, and fault in all memory
-        one.run(prompts, 1)
-    for _ in range(rounds):
-        draw.shuffle(order)
-        for one in order:
-            found[one.name].add(_turn(one, prompts, shape.tokens[batch]))
-    return found
-
-
-def _turn(one: Contender, prompts: Sequence[Sequence[int]], tokens: int) -> Times:
-    runs, taken = [], 0.0
-    while not runs or (taken < TURN and len(runs) < REPEATS):
-        runs.append(one.run(prompts, tokens))
-        taken += runs[-1].prompt + tokens * runs[-1].token
-    return Times(median(run.prompt for run in runs), median(run.token for run in runs))
-
-
 def _row(size: str, name: str, one: Found, reference: Found, batch: int, seed: int) -> tuple[str, ...]:
-    rate = estimates.median([batch / seconds for seconds in one.token], seed)
     ratio = estimates.median_ratio(one.token, reference.token, seed)
     prompt = estimates.median([1e3 * seconds for seconds in one.prompt], seed)
     return (
         size,
         name,
-        f"{rate.value:.0f} [{rate.low:.0f}, {rate.high:.0f}]",
+        rate(one, batch, seed),
         cell(prompt, "ms"),
         cell(ratio, "×"),
     )
@@ -287,10 +246,11 @@ def _goals(shape: Shape, batch: int, base: str, found: dict[str, Found], seed: i
 
 
 def _uncompared(program: Path | None) -> Section:
-    absent = list(UNCOMPARED)
-    if program is None:
-        absent += [(_versus(SHAPES[at], batch, "same bits"), bound) for at, batch, bound in LLAMA]
-    goals = tuple(Goal(what, "at least", bound, "×", None, "not installed here") for what, bound in absent)
+    absent = LLAMA if program is None else ()
+    goals = tuple(
+        Goal(_versus(SHAPES[at], batch, "same bits"), "at least", bound, "×", None, "not installed here")
+        for at, batch, bound in absent
+    )
     return Section("Who is not here", ABSENT + NO_LLAMA * (program is None), goals=goals)
 
 
@@ -324,12 +284,10 @@ def _against_peft(shape: Shape, base: str, theirs: str, found: dict[str, Found],
 
 def _reading(contenders: Sequence[Contender], shape: Shape, seed: int) -> dict[str, Found]:
     """What reading a long prompt takes, three rounds in turn."""
-    draw = random.Random(seed)
-    prompt = [[draw.randrange(shape.config["vocab_size"]) for _ in range(LONG)]]
     found = {one.name: Found() for one in contenders}
     for _ in range(3):
         for one in contenders:
-            found[one.name].add(one.run(prompt, 1))
+            found[one.name].add(one.run(prompts_for(shape, 1, seed, LONG), 1))
     return found
 
 

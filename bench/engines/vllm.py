@@ -1,4 +1,5 @@
-"""`pilothouse bench vllm`: the vLLM plugin against plain vLLM, in turn, in one process.
+"""`pilothouse bench vllm`: in one process and in turn, the vLLM plugin against plain vLLM, and plain vLLM
+against the native engine.
 
 It runs where vLLM is installed: `make test-vllm` makes such an environment for a CPU, and there
 `.venv-vllm/bin/pilothouse bench vllm` is the command.
@@ -6,27 +7,32 @@ It runs where vLLM is installed: `make test-vllm` makes such an environment for 
 
 from __future__ import annotations
 
-import json
 import random
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 from .. import circumstances, estimates
 from ..page import Goal, Report, Section, cell
+from ..resume import Part, run_parts
+from .rounds import PROMPT
 from .shapes import SHAPES, Shape, make_folder
+from .vllm_native import Bench
 
-PROMPT = 128
 SITES = (2, 5)
 ABOUT = (
-    "Random weights in bfloat16, prompts of 128 random tokens, greedy, no prefix reuse. The same model is "
-    "twice in one process: in plain vLLM, and in vLLM with the plugin, whose figures hold all that the "
-    "engine does beside vLLM (rows, texts, streams; plain vLLM does not turn tokens into text). Contenders "
-    "take turns, in another order each round; a figure is the median round, a ratio that of medians with "
-    "paired rounds resampled. A round is prompts and answers together."
+    "Random weights, prompts of 128 random tokens, greedy, no prefix reuse. All contenders of a section are "
+    "in one process and take turns, in another order each round; a figure is the median round, a ratio that "
+    "of medians with paired rounds resampled."
+)
+PLUGIN = (
+    "The same model in bfloat16 twice: in plain vLLM, and in vLLM with the plugin, whose figures hold all "
+    "that the engine does beside vLLM (rows, texts, streams; plain vLLM does not turn tokens into text). A "
+    "round is prompts and answers together. The last column is throughput against plain vLLM."
 )
 
 
@@ -101,34 +107,47 @@ class Steered:
         return spent
 
 
-def run(out: Path, seed: int, eager: bool, quick: bool, say: Callable[[str], None]) -> Report:
-    """Measure every shape. Raises NotOffered where vLLM is not installed or not known."""
+def run(
+    out: Path,
+    seed: int,
+    eager: bool,
+    quick: bool,
+    say: Callable[[str], None],
+    only: Sequence[str] = (),
+) -> Report:
+    """Measure every shape and write vllm.md; raises NotOffered where vLLM is not installed or not known.
+
+    `only`: measure these sections again (a shape's short name, `native`), and leave the others alone.
+    """
     from ...specialists.engines.base import NotOffered
     from ...specialists.engines.vllm.versions import installed, why_not
 
     reason = why_not()
     if reason is not None:
         raise NotOffered(f"this benchmark runs vLLM: {reason}")
-    sections, kept = [], {}
-    for shape in SHAPES[:1] if quick else SHAPES[1:]:
-        section, kept[shape.name] = _shape(shape, seed, eager, quick, say)
-        sections.append(section)
+    shapes = SHAPES[:1] if quick else SHAPES[1:]
+    parts: list[Part] = [(one.short, partial(_shape, one, seed, eager, quick, say)) for one in shapes]
+    parts.append(("native", partial(_native, shapes[-1], seed, eager, quick, say)))
     command = "pilothouse bench vllm" + " --eager" * eager + " --quick" * quick
-    facts = (*circumstances.facts(command, seed), ("vllm", str(installed())))
-    report = Report("The vLLM plugin", ABOUT, facts, tuple(sections))
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "vllm.md").write_text(report.markdown())
-    (out / "vllm.json").write_text(json.dumps({"facts": dict(facts), "seconds": kept}, indent=1) + "\n")
-    return report
+    facts = circumstances.facts(command, seed)
+    more = (("vllm", str(installed())), ("preloaded", circumstances.preloaded()))
+    report = Report("The vLLM plugin, and vLLM itself", ABOUT, (*facts, *more))
+    stamp = f"{command} {seed} {dict(facts)['date']}"
+    return run_parts(report, out / "vllm.md", parts, stamp, say, fresh=not only, only=only)
 
 
-def _shape(
-    shape: Shape, seed: int, eager: bool, quick: bool, say: Callable[[str], None]
-) -> tuple[Section, dict[str, dict[str, list[float]]]]:
+def _native(shape: Shape, seed: int, eager: bool, quick: bool, say: Callable[[str], None]) -> Section:
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / "model"
+        make_folder(shape, folder, seed)
+        bench = Bench(shape, folder, seed, eager, say, Path(scratch))
+        return bench.section(rounds=3 if quick else 2 * shape.rounds - 1)
+
+
+def _shape(shape: Shape, seed: int, eager: bool, quick: bool, say: Callable[[str], None]) -> Section:
     rounds = 3 if quick else 2 * shape.rounds - 1
     rows: list[tuple[str, ...]] = []
     goals: list[Goal] = []
-    kept = {}
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         parameters = make_folder(shape, folder, seed)
@@ -137,15 +156,13 @@ def _shape(
         for batch in (1, 8, 32):
             found = _measure(contenders, shape, batch, rounds, seed)
             say(f"{shape.name}, batch {batch} measured")
-            kept[str(batch)] = found
             rows += [_row(batch, shape, name, found, contenders[0].name, seed) for name in found]
             goals += _goals(shape, batch, found, seed)
         close()
     how = "layer by layer (`enforce_eager`)" if eager else "compiled"
-    text = f"{rounds} rounds, {how}. The last column is throughput against plain vLLM."
     header = ("batch", "engine", "tokens/s, 95 % interval", "against plain vLLM")
-    title = f"{shape.name}: {parameters / 1e6:.1f} M parameters"
-    return Section(title, text, header, tuple(rows), tuple(goals)), kept
+    title = f"{shape.name}: {parameters / 1e6:.1f} M parameters, the plugin against plain vLLM"
+    return Section(title, f"{PLUGIN} {rounds} rounds, {how}.", header, tuple(rows), tuple(goals))
 
 
 def open_all(folder: Path, eager: bool) -> tuple[list[Contender], Callable[[], None]]:

@@ -16,14 +16,21 @@ def vllm(
     quick: Annotated[
         bool, typer.Option("--quick", help="The smallest shape, 3 rounds: a trial, no result.")
     ] = False,
+    only: Annotated[
+        str, typer.Option(metavar="A,B,…", help="Measure these sections again, and leave the others.")
+    ] = "",
 ) -> None:
-    """Measure the vLLM plugin against plain vLLM, steering half the requests. Writes vllm.md and .json."""
+    """Measure the vLLM plugin against plain vLLM, and plain vLLM against native. Writes vllm.md and .json.
+
+    Sections: 30M and 0.5B (the plugin, steering half the requests), native (0.5 B, a batch of 8: bf16, 8 and
+    4 bits, and 8 adapters).
+    """
     from .vllm import run
 
     def say(line: str) -> None:
         print(line, file=sys.stderr, flush=True)
 
-    report = run(out, seed, eager, quick, say)
-    say(f"wrote {out / 'vllm.md'}")
+    names = [name.strip() for name in only.split(",") if name.strip()]
+    report = run(out, seed, eager, quick, say, names)
     for goal in report.missed:
         say(f"missed: {goal.what}")
