@@ -11,9 +11,11 @@ from drawn_vectors import LAYERS, TOKENS, WIDTH, vector
 
 from pilothouse.specialists.engines import choose
 from pilothouse.specialists.engines.base import NotOffered, Request, Sampling
+from pilothouse.specialists.engines.plan import Span
+from pilothouse.specialists.engines.stream import Stream
 from pilothouse.specialists.engines.vllm import versions
 from pilothouse.specialists.engines.vllm.keys import marked
-from pilothouse.specialists.engines.vllm.row import Note, mark_of, salt_of
+from pilothouse.specialists.engines.vllm.row import Note, VllmRow, mark_of, salt_of
 from pilothouse.specialists.engines.vllm.sites import Settings, Sites
 from pilothouse.specialists.family import Family
 from pilothouse.store.errors import UsageError
@@ -69,7 +71,28 @@ def test_requests_share_a_vector_and_the_last_clears_it() -> None:
     for site in tables.of.values():
         assert not bool(site.tables.vector.any())
         assert not bool(site.gates.mine.any())
-        assert site.probes == 0
+        assert (site.gated == -1).all()
+
+
+def test_states_go_to_the_streams_own_memory_once_each() -> None:
+    """A row that was put off reads its tokens again: what is there already is not taken twice."""
+    request = Request((1, 2, 3), "trunk", Sampling(max_tokens=3), taps=(2, 0))
+    row: Any = SimpleNamespace(
+        request=request, stream=Stream(request), tokens=[1, 2, 3, 4], limit=3, read=1, begun=0, held=None
+    )
+    row.stream.tap(2, torch.zeros(1, WIDTH))
+    row.stream.tap(0, torch.zeros(1, WIDTH))
+    drawn = {layer: torch.randn(6, WIDTH, generator=torch.Generator().manual_seed(layer)) for layer in (0, 2)}
+    for first, count in ((1, 2), (3, 1), (0, 4), (4, 1), (5, 1)):
+        at = 2  # the row's tokens lie behind those of another
+        seen = {
+            layer: torch.cat((torch.full((at, WIDTH), 9.0), x[first:][:count])) for layer, x in drawn.items()
+        }
+        flat = {layer: x.view(torch.uint8).numpy() for layer, x in seen.items()}
+        VllmRow.keep(row, flat, torch.float32, Span(row, at, first, count, True), first)
+    assert row.read == 6
+    for layer, x in row.stream.states.items():
+        assert torch.equal(x, torch.cat((torch.zeros(1, WIDTH), drawn[layer][1:])))
 
 
 def test_full_tables_refuse_and_take_nothing() -> None:

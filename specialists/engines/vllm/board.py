@@ -1,8 +1,9 @@
 """What the passes of a vLLM model read and change at its decoder layers: steering, gates and taps.
 
-Before a pass the host fills an index: which table row steers each token, in each of a few rounds. The layers
-read it inside the forward pass. On a CPU a layer without work returns at once. On a GPU every instrumented
-layer launches all its kernels, whatever the index says, so that a captured graph holds them.
+Before a pass the host fills an index: which table row steers each token, in each of a few rounds. On a CPU
+a layer's work is looked up from it, and a layer without work returns at once. On a GPU the layers read it in
+the forward pass, and every instrumented one launches all its kernels, whatever the index says, so that a
+captured graph holds them. A batch that goes on by one token each is planned once.
 """
 
 from __future__ import annotations
@@ -11,14 +12,16 @@ from collections.abc import Sequence
 from typing import Any
 from weakref import WeakValueDictionary
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ....kernels.gates import decide
 from ....kernels.steer import steer_
 from ....store.errors import UsageError
-from ..plan import Span, read_heads
-from .sites import Settings, Sites
+from ..plan import Reading, Span, readings
+from .sites import Settings, Site, Sites
+from .work import Work, work_of
 
 BOARDS: WeakValueDictionary[int, Board] = WeakValueDictionary()
 _library: list[Any] = []
@@ -53,7 +56,13 @@ class Board:
             self._host = self.sites.rows
         self._index = self._host.numpy()
         self._used = 0
-        self._steady: tuple[int, ...] | None = None
+        self._work: dict[int, Work] = {}
+        self._going: tuple[list[str], Any] | None = None
+        self._steps = 0
+        self._reads: tuple[int, ...] = ()
+        self._asked: list[Reading] = []
+        self._answered: list[Reading] = []
+        self._drawing: list[tuple[int, Any]] = []
         self.order: list[Span | None] = []
         self.spans: list[Span] = []
         # an engine row for each number that requests carry in `extra_args`
@@ -70,6 +79,29 @@ class Board:
 
     # -- before a pass -------------------------------------------------------------------------------------
 
+    def goes_on(self, ids: Sequence[str], firsts: Any, counts: Any) -> bool:
+        """Whether a pass is that of `begin` but for one token more of each request: nothing new is planned.
+
+        `ids` are the batch's, `firsts` and `counts` (NumPy) where each goes on and by how many tokens.
+        """
+        if self._going is None:
+            return False
+        names, expected = self._going
+        same = list(ids) == names and (firsts[: len(names)] == expected).all() and (counts == 1).all()
+        if same:
+            expected += 1
+            self._steps += 1
+        return bool(same)
+
+    def may_go_on(self, ids: Sequence[str], firsts: Any) -> None:
+        """Say of the pass of `begin` who is in it, from where on; if all draw from one generated token it may
+        go on.
+        """
+        steady = len(self.spans) == len(self.order) and all(
+            span.count == 1 and span.draws and span.first >= span.row.boundary for span in self.spans
+        )
+        self._going = (list(ids), np.array(firsts[: len(ids)]) + 1) if steady else None
+
     @torch.inference_mode()
     def begin(self, order: Sequence[Span | None], tokens: int) -> None:
         """Plan a pass of so many tokens over these spans, in the batch's order; None stands for requests of
@@ -77,37 +109,32 @@ class Board:
         """
         self.order = list(order)
         self.spans = [span for span in order if span is not None]
-        key = self._key()
-        if key is not None and key == self._steady:
-            return
-        self._steady = key
+        self._going, self._steps = None, 0
+        self._drawing = [
+            (at, span.row)
+            for at, span in enumerate(order)
+            if span is not None and span.draws and not span.row.plain
+        ]
+        self._reads = tuple({layer for span in self.spans for layer in _row(span).reads})
+        self._asked, self._answered = readings(self.spans, asking=True), readings(self.spans, asking=False)
+        self._steer(tokens)
+
+    def _steer(self, tokens: int) -> None:
+        """Fill the index, and what follows from it."""
         self._index[:, :, : self._used] = 0
         self._used = tokens
         for site in self.sites.of.values():
-            site.turns, site.keeps = 0, False
+            site.turns = 0
         for span in self.spans:
-            self._plan(span)
+            for act in _row(span).acts:
+                places, site = span.places(act.scope), self.sites.of[act.layer]
+                if places:
+                    self._index[self.sites.numbers[act.layer], act.turn, places.start : places.stop] = act.row
+                    site.turns = max(site.turns, act.turn + 1)
         if self.captured:
             self.sites.rows.copy_(self._host, non_blocking=True)
-
-    def _key(self) -> tuple[int, ...] | None:
-        """Name a pass in which all go on by one generated token: it is steered like the one before."""
-        if len(self.spans) < len(self.order):
-            return None
-        if any(span.count != 1 or span.first < span.row.boundary for span in self.spans):
-            return None
-        return tuple(span.row.serial for span in self.spans)
-
-    def _plan(self, span: Span) -> None:
-        row: Any = span.row
-        for act in row.acts:
-            places = span.places(act.scope)
-            if places:
-                self._index[self.sites.numbers[act.layer], act.turn, places.start : places.stop] = act.row
-                site = self.sites.of[act.layer]
-                site.turns = max(site.turns, act.turn + 1)
-        for layer in row.reads:
-            self.sites.of[layer].keeps = True
+        else:
+            self._work = work_of(self.sites, self._index, tokens, self._reads)
 
     # -- in a pass -----------------------------------------------------------------------------------------
 
@@ -115,25 +142,25 @@ class Board:
         """Steer hidden [N, D] in place. Gates, readers and taps see hidden + residual, where vLLM carries the
         residual apart.
         """
-        site, sites, n = self.sites.of[layer], self.sites, hidden.shape[0]
-        turns = sites.settings.rounds if self.captured else site.turns
-        probes = self.captured or site.probes > 0
-        if not (turns or probes or site.keeps):
+        if self.captured:
+            self._act_captured(layer, hidden, residual)
             return
+        work = self._work.get(layer)
+        if work is not None and hidden.shape[0] >= self._used:
+            work.act(hidden[: self._used], None if residual is None else residual[: self._used])
+
+    def _act_captured(self, layer: int, hidden: Tensor, residual: Tensor | None) -> None:
+        site, sites, n = self.sites.of[layer], self.sites, hidden.shape[0]
         x = hidden if residual is None else hidden + residual
         slots = sites.slots[:n]
-        if probes:
-            decide(site.gates, x, slots, sites.every[:n])
-        for turn in range(turns):
+        decide(site.gates, x, slots, sites.every[:n])
+        for turn in range(sites.settings.rounds):
             steer_(
                 hidden, site.tables, site.rows[turn, :n], site.gates, slots, None if residual is None else x
             )
             x = hidden if residual is None else hidden + residual
-        if self.captured:
-            assert site.kept is not None
-            site.kept[:n] = x
-        elif site.keeps:
-            site.kept = x.clone() if residual is None else x
+        assert site.kept is not None
+        site.kept[:n] = x
 
     def _hook(self, layer: int) -> Any:
         def act(_module: nn.Module, _inputs: Any, output: Any) -> None:
@@ -146,48 +173,56 @@ class Board:
     @torch.inference_mode()
     def harvest(self) -> None:
         """Hand out what was read: taps and prompt heads at once, other heads with the token that follows."""
-        seen: dict[int, Tensor] = {}
-        for layer in {layer for span in self.spans for layer in _reads(span)}:
-            kept = self.sites.of[layer].kept
-            if kept is None:
-                raise RuntimeError(f"decoder layer {layer} ran without the plugin's hook")
-            seen[layer] = kept[: self._used]
-        if not seen:
+        if not self._reads:
             return
-        asked = read_heads(self.spans, seen, asking=True)
-        answered = read_heads(self.spans, seen, asking=False)
-        for index, span in enumerate(self.spans):
-            row: Any = span.row
-            begin, end = span.at + row.fresh(span), span.at + span.count
-            for layer in row.request.taps:
-                row.stream.tap(layer, seen[layer][begin:end].to("cpu", copy=True))
-            for head, logit in zip(
-                row.asking.heads if index in asked else (), asked.get(index, ()), strict=True
-            ):
-                row.stream.read(head.name, logit)
-            row.pending = answered.get(index, ())
+        seen = {layer: self._kept(layer) for layer in self._reads}
+        for heads, members, places in self._asked:
+            for index, logits in zip(members, heads.logits(seen, places), strict=True):
+                for head, logit in zip(heads.heads, logits, strict=True):
+                    self.spans[index].row.stream.read(head.name, logit)
+        for heads, members, places in self._answered:
+            for index, logits in zip(members, heads.logits(seen, places), strict=True):
+                _row(self.spans[index]).pending = logits
+        tapping = [span for span in self.spans if span.row.request.taps]
+        states = {layer: _bytes(seen[layer]) for layer in seen} if tapping else {}
+        for span in tapping:
+            _row(span).keep(states, seen[span.row.request.taps[0]].dtype, span, span.first + self._steps)
+
+    def _kept(self, layer: int) -> Tensor:
+        """The states [N, D] after a layer in this pass, which the next pass does not change on a CPU."""
+        keeper: Work | Site = self.sites.of[layer] if self.captured else self._work[layer]
+        kept = keeper.kept
+        if kept is None:
+            raise RuntimeError(f"decoder layer {layer} ran without the plugin's hook")
+        if not self.captured:
+            keeper.kept = None
+        return kept[: self._used]
 
     @torch.inference_mode()
     def draw(self, logits: Tensor) -> Tensor:
         """Leave only the token that its request draws in each row of logits [B, V] that is not greedy."""
         if len(self.order) != logits.shape[0]:
             return logits
-        for at, span in enumerate(self.order):
-            if span is not None and span.draws and not span.row.plain:
-                token = span.row.choose(logits[at], 0)
-                logits[at] = -torch.inf
-                logits[at, token] = 0.0
+        for at, row in self._drawing:
+            token = row.choose(logits[at], 0)
+            logits[at] = -torch.inf
+            logits[at, token] = 0.0
         return logits
 
 
-def _reads(span: Span) -> tuple[int, ...]:
-    row: Any = span.row
-    return row.reads  # type: ignore[no-any-return]
+def _row(span: Span) -> Any:
+    """The row as this engine has it."""
+    return span.row
 
 
 def _parts(output: Any) -> tuple[Tensor, Tensor | None]:
     """A decoder layer gives (hidden, residual), whose sum is the residual stream, or the stream itself."""
     return (output[0], output[1]) if isinstance(output, tuple) else (output, None)
+
+
+def _bytes(states: Tensor) -> Any:
+    """States [N, D] as NumPy's [N, bytes]: it copies single rows faster than torch, and knows no bf16."""
+    return states.cpu().view(torch.uint8).numpy()
 
 
 def decoder_layers(model: nn.Module, config: Any) -> nn.ModuleList:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -63,18 +64,17 @@ class Act:
 @dataclass(eq=False)
 class Site:
     """One decoder layer. `rows` [rounds, N] says which table row steers each token in each round. `kept`
-    [N, D] is the residual stream after them. In the pass under way `turns` rounds have work, `keeps` says
-    whether anybody reads; `probes` counts the gates that are read here.
+    [N, D] is the residual stream after them, in a captured graph. In the pass under way `turns` rounds have
+    work. `gated` [R] is the layer whose gate each table row waits for, -1 where none.
     """
 
     tables: SteerTables
     gates: Gates
     rows: Tensor
     free: list[int]
+    gated: Any
     kept: Tensor | None = None
     turns: int = 0
-    keeps: bool = False
-    probes: int = 0
     used: dict[str, _Used] = field(default_factory=dict)
 
 
@@ -107,6 +107,7 @@ class Sites:
                 first.beside() if at else first,
                 self.rows[at],
                 list(range(settings.vectors, 0, -1)),
+                np.full(settings.vectors + 1, -1),
             )
             for layer, at in self.numbers.items()
         }
@@ -167,7 +168,7 @@ class Sites:
             used.probe, used.layer = self._probes.pop(), vector.gate.layer
             there, gate = self.of[used.layer], vector.gate
             there.gates.put(used.probe, gate.weight, gate.bias, gate.threshold)
-            there.probes += 1
+            site.gated[used.row] = used.layer
         site.used[vector.sha256] = used
         reader = vector.encoder
         site.tables.put(
@@ -196,5 +197,5 @@ class Sites:
             site.free.append(used.row)
             if used.probe:
                 self.of[used.layer].gates.mine[used.probe] = False
-                self.of[used.layer].probes -= 1
+                site.gated[used.row] = -1
                 self._probes.append(used.probe)
