@@ -42,7 +42,8 @@ class HeadSet:
             x = seen[layer] if len(places) == seen[layer].shape[0] else seen[layer][list(places)]
             found.append(torch.addmm(bias, x.float(), weight))
         whole = found[0] if len(found) == 1 else torch.cat(found, 1)
-        values: list[list[float]] = (whole if self._back is None else whole[:, self._back]).tolist()
+        ordered = whole if self._back is None else whole.index_select(1, self._back)
+        values: list[list[float]] = ordered.tolist()
         return values
 
 

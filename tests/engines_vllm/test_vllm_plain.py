@@ -57,7 +57,7 @@ def sites(vectors: int = 3, gates: int = 2) -> Sites:
     return Sites(range(LAYERS), WIDTH, TOKENS, Settings(None, vectors, 2, gates), torch.device("cpu"))
 
 
-def test_requests_share_a_vector_and_the_last_clears_it() -> None:
+def test_requests_share_a_vector_which_stays_until_its_row_is_needed() -> None:
     tables = sites()
     one = tables.take((vector(gate=True, layer=1), vector("scale", seed=9)))
     two = tables.take((vector(gate=True, layer=1),))
@@ -68,6 +68,28 @@ def test_requests_share_a_vector_and_the_last_clears_it() -> None:
     assert tables.in_use == 1
     tables.give(two)
     assert tables.in_use == 0
+    again = tables.take((vector(gate=True, layer=1),))
+    assert again[0].row == one[0].row
+    tables.give(again)
+    others = tuple(vector(seed=seed, layer=1, gate=seed < 42) for seed in (40, 41, 42))
+    taken = tables.take(others)
+    assert len({act.row for act in taken}) == 3
+    for act, wanted in zip(taken, others, strict=True):
+        assert torch.equal(tables.of[1].tables.vector[act.row], wanted.vector)
+        assert (tables.of[1].gated[act.row] >= 0) == (wanted.gate is not None)
+    assert set(tables.of[1].used) == {wanted.sha256 for wanted in others}
+    assert int(tables.of[0].gates.mine.sum()) == 2
+
+
+def test_a_freed_row_and_its_gate_are_cleared() -> None:
+    tables = sites(vectors=1, gates=1)
+    tables.give(tables.take((vector(gate=True, layer=1),)))
+    tables.give(tables.take((vector(seed=9, layer=2, gate=True),)))
+    site = tables.of[1]
+    assert not site.used
+    assert not bool(site.tables.vector.any())
+    assert not bool(tables.of[0].gates.mine.any())
+    tables._clear(tables.of[2], vector(seed=9, layer=2, gate=True).sha256)
     for site in tables.of.values():
         assert not bool(site.tables.vector.any())
         assert not bool(site.gates.mine.any())
@@ -88,8 +110,8 @@ def test_states_go_to_the_streams_own_memory_once_each() -> None:
         seen = {
             layer: torch.cat((torch.full((at, WIDTH), 9.0), x[first:][:count])) for layer, x in drawn.items()
         }
-        flat = {layer: x.view(torch.uint8).numpy() for layer, x in seen.items()}
-        VllmRow.keep(row, flat, torch.float32, Span(row, at, first, count, True), first)
+        flat = torch.stack((seen[0], torch.zeros_like(seen[0]), seen[2])).view(torch.uint8).numpy()
+        VllmRow.keep(row, flat, [2, 0], torch.float32, Span(row, at, first, count, True), first)
     assert row.read == 6
     for layer, x in row.stream.states.items():
         assert torch.equal(x, torch.cat((torch.zeros(1, WIDTH), drawn[layer][1:])))

@@ -39,14 +39,14 @@ def test_picked_is_plain(
 ) -> None:
     draw = torch.Generator().manual_seed(3)
     x, residual = (torch.randn(16, width, generator=draw).mul(2).to(dtype) for _ in range(2))
-    x[3], x[8, 0] = -0.0, torch.nan
+    x[3], x[7, 0] = -0.0, torch.nan
     at = torch.arange(16) if every else torch.tensor([9, 2, 3, 14, 5, 11])
     chosen = torch.tensor([kinds[i % len(kinds)] for i in range(len(at))])
     verdicts = torch.rand(len(at), generator=draw) < 0.5 if gated else torch.ones(len(at), dtype=torch.bool)
     rows = torch.zeros(16, dtype=torch.long)
     rows[at] = chosen * verdicts
     tables, stream = filled(width), x + residual if apart else None
-    picked = pick(tables, None if every else at, chosen, verdicts if gated else None)
+    picked = pick(tables, slice(0, 16) if every else at, chosen, verdicts if gated else None)
     assert (picked.shift is None) == (6 in kinds)
     found, wanted = (
         steer_picked_(x.clone(), tables, picked, stream),
@@ -55,7 +55,24 @@ def test_picked_is_plain(
     torch.testing.assert_close(
         found, wanted, equal_nan=True, rtol=1e-6 if dtype == torch.float32 else 0, atol=1e-5
     )
-    assert torch.equal(bits(found)[rows == 0], bits(x)[rows == 0])
+    still = (rows == 0) & ~x.isnan().any(-1)
+    assert still.any() == (gated or not every)
+    assert torch.equal(bits(found)[still], bits(x)[still])
+    at_rest = torch.ones(16, dtype=torch.bool).index_fill(0, at, False)
+    assert torch.equal(bits(found)[at_rest], bits(x)[at_rest])
+
+
+@pytest.mark.parametrize("kind", range(1, 8))
+@pytest.mark.parametrize("gated", [False, True], ids=["open", "gated"])
+def test_one_row_for_a_slice_is_that_row_for_each(kind: int, gated: bool) -> None:
+    draw = torch.Generator().manual_seed(4)
+    x, residual = (torch.randn(16, 65, generator=draw).bfloat16() for _ in range(2))
+    tables, verdicts = filled(65), torch.rand(9, generator=draw) < 0.5 if gated else None
+    once = pick(tables, slice(4, 13), torch.tensor([kind]), verdicts)
+    each = pick(tables, torch.arange(4, 13), torch.full((9,), kind), verdicts)
+    found = steer_picked_(x.clone(), tables, once, x + residual)
+    assert torch.equal(found, steer_picked_(x.clone(), tables, each, x + residual))
+    assert not torch.equal(found, x)
 
 
 @pytest.mark.parametrize("width", WIDTHS)
@@ -73,12 +90,21 @@ def test_picked_gates_are_plain(width: int) -> None:
     assert verdicts.tolist() == gates.open[at + 1, probes].tolist()
     assert not verdicts[0]
     assert verdicts.any()
+    whole = torch.ones(9, dtype=torch.bool)
+    decide_picked(x, pick_gates(gates, slice(4, 13), torch.tensor([2]), whole))
+    assert whole.tolist() == gates.open[5:14, 2].tolist()
 
 
 def test_what_does_not_fit_is_refused() -> None:
     tables, rows = filled(7), torch.tensor([1, 2])
-    for at, verdicts in ((torch.tensor([1]), None), (None, torch.ones(3, dtype=torch.bool)), (None, rows)):
+    three = torch.ones(3, dtype=torch.bool)
+    for at, verdicts in (
+        (torch.tensor([1]), None),
+        (slice(0, 2), three),
+        (slice(0, 3), three),
+        (slice(0, 2), rows),
+    ):
         with pytest.raises(ValueError, match="it must be"):
             pick(tables, at, rows, verdicts)
     with pytest.raises(ValueError, match="it must be"):
-        pick_gates(Gates.empty(2, 4, 7), None, rows, torch.ones(3, dtype=torch.bool))
+        pick_gates(Gates.empty(2, 4, 7), slice(0, 2), rows, three)

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
 
-import torch
 from torch import Tensor
 
 from ...tokenizing import ChatCodec
@@ -110,7 +109,6 @@ class VllmBatch(RowBatch[Host, VllmRow]):
 
     # -- passes --------------------------------------------------------------------------------------------
 
-    @torch.inference_mode()
     def step(self, rows: Sequence[VllmRow]) -> None:
         """Let each model that has work make one pass."""
         for name in dict.fromkeys(row.model for row in rows):

@@ -20,7 +20,7 @@ from ....kernels.gates import decide
 from ....kernels.steer import steer_
 from ....store.errors import UsageError
 from ..plan import Reading, Span, readings
-from .sites import Settings, Site, Sites
+from .sites import Settings, Sites
 from .work import Work, work_of
 
 BOARDS: WeakValueDictionary[int, Board] = WeakValueDictionary()
@@ -47,16 +47,20 @@ class Board:
         self.sites = Sites(wanted, width, tokens, settings, device)
         self.device, self.captured = device, device.type != "cpu"
         self._host = torch.zeros_like(self.sites.rows, device="cpu")
+        self.dtype = next(model.parameters()).dtype
         if self.captured:
-            dtype = next(model.parameters()).dtype
             for site in self.sites.of.values():
-                site.kept = torch.zeros(tokens, width, device=device, dtype=dtype)
+                site.kept = torch.zeros(tokens, width, device=device, dtype=self.dtype)
             self._host = self._host.pin_memory()
         else:
             self._host = self.sites.rows
         self._index = self._host.numpy()
         self._used = 0
         self._work: dict[int, Work] = {}
+        # on a CPU: the streams after the layers that are read, as many as ever were at once
+        self._streams = torch.empty(0, tokens, width, dtype=self.dtype)
+        self._kept: dict[int, Tensor] = {}
+        self._tapping: list[tuple[Span, list[int]]] = []
         self._going: tuple[list[str], Any] | None = None
         self._steps = 0
         self._reads: tuple[int, ...] = ()
@@ -115,7 +119,12 @@ class Board:
             for at, span in enumerate(order)
             if span is not None and span.draws and not span.row.plain
         ]
-        self._reads = tuple({layer for span in self.spans for layer in _row(span).reads})
+        self._reads = tuple(sorted({layer for span in self.spans for layer in _row(span).reads}))
+        self._tapping = [
+            (span, [self._reads.index(layer) for layer in span.row.request.taps])
+            for span in self.spans
+            if span.row.request.taps
+        ]
         self._asked, self._answered = readings(self.spans, asking=True), readings(self.spans, asking=False)
         self._steer(tokens)
 
@@ -134,7 +143,10 @@ class Board:
         if self.captured:
             self.sites.rows.copy_(self._host, non_blocking=True)
         else:
-            self._work = work_of(self.sites, self._index, tokens, self._reads)
+            if len(self._reads) > len(self._streams):
+                self._streams = self._streams.new_empty(len(self._reads), *self._streams.shape[1:])
+            self._kept = dict(zip(self._reads, self._streams[:, :tokens], strict=False))
+            self._work = work_of(self.sites, self._index, tokens, self._kept)
 
     # -- in a pass -----------------------------------------------------------------------------------------
 
@@ -170,12 +182,14 @@ class Board:
 
     # -- after a pass --------------------------------------------------------------------------------------
 
-    @torch.inference_mode()
     def harvest(self) -> None:
         """Hand out what was read: taps and prompt heads at once, other heads with the token that follows."""
-        if not self._reads:
-            return
-        seen = {layer: self._kept(layer) for layer in self._reads}
+        if self._reads:
+            self._hand_out()
+
+    @torch.inference_mode()
+    def _hand_out(self) -> None:
+        seen = self._seen()
         for heads, members, places in self._asked:
             for index, logits in zip(members, heads.logits(seen, places), strict=True):
                 for head, logit in zip(heads.heads, logits, strict=True):
@@ -183,30 +197,30 @@ class Board:
         for heads, members, places in self._answered:
             for index, logits in zip(members, heads.logits(seen, places), strict=True):
                 _row(self.spans[index]).pending = logits
-        tapping = [span for span in self.spans if span.row.request.taps]
-        states = {layer: _bytes(seen[layer]) for layer in seen} if tapping else {}
-        for span in tapping:
-            _row(span).keep(states, seen[span.row.request.taps[0]].dtype, span, span.first + self._steps)
+        if self._tapping:
+            states = _bytes(torch.stack(list(seen.values())) if self.captured else self._streams)
+            for span, taps in self._tapping:
+                _row(span).keep(states, taps, self.dtype, span, span.first + self._steps)
 
-    def _kept(self, layer: int) -> Tensor:
-        """The states [N, D] after a layer in this pass, which the next pass does not change on a CPU."""
-        keeper: Work | Site = self.sites.of[layer] if self.captured else self._work[layer]
-        kept = keeper.kept
-        if kept is None:
-            raise RuntimeError(f"decoder layer {layer} ran without the plugin's hook")
-        if not self.captured:
-            keeper.kept = None
-        return kept[: self._used]
+    def _seen(self) -> dict[int, Tensor]:
+        """The states [N, D] after each layer that is read."""
+        if self.captured:
+            kept = {layer: self.sites.of[layer].kept for layer in self._reads}
+            return {layer: states[: self._used] for layer, states in kept.items() if states is not None}
+        for layer in self._reads:
+            if not self._work[layer].done:
+                raise RuntimeError(f"decoder layer {layer} ran without the plugin's hook")
+            self._work[layer].done = False
+        return self._kept
 
-    @torch.inference_mode()
     def draw(self, logits: Tensor) -> Tensor:
         """Leave only the token that its request draws in each row of logits [B, V] that is not greedy."""
-        if len(self.order) != logits.shape[0]:
-            return logits
-        for at, row in self._drawing:
-            token = row.choose(logits[at], 0)
-            logits[at] = -torch.inf
-            logits[at, token] = 0.0
+        if self._drawing and len(self.order) == logits.shape[0]:
+            with torch.inference_mode():
+                for at, row in self._drawing:
+                    token = row.choose(logits[at], 0)
+                    logits[at] = -torch.inf
+                    logits[at, token] = 0.0
         return logits
 
 
@@ -221,7 +235,7 @@ def _parts(output: Any) -> tuple[Tensor, Tensor | None]:
 
 
 def _bytes(states: Tensor) -> Any:
-    """States [N, D] as NumPy's [N, bytes]: it copies single rows faster than torch, and knows no bf16."""
+    """States [L, N, D] as NumPy's [L, N, bytes]: it copies few rows faster than torch, and knows no bf16."""
     return states.cpu().view(torch.uint8).numpy()
 
 
