@@ -195,7 +195,7 @@ def test_a_batch_that_goes_on_keeps_its_plan_and_a_change_renews_it(boarded: tup
     def go(order: list[int], first: int, count: int = 1) -> Tensor:
         names = [str(who) for who in order]
         board.begin([Span(riders[who], at, first, count, True) for at, who in enumerate(order)], 2)
-        board.may_go_on(names, np.array([first, first, 77]))
+        board.may_go_on(names, np.array([first, first, 77]), ones * count)
         return model(x).clone()  # type: ignore[no-any-return]
 
     first = go([0, 1], 5)
@@ -215,7 +215,7 @@ def test_a_batch_that_goes_on_keeps_its_plan_and_a_change_renews_it(boarded: tup
     go([0, 1], 0)
     assert not board.goes_on(["0", "1"], np.array([1, 1]), ones), "the boundary was not passed"
     board.begin([Span(riders[0], 0, 5, 1, True), None], 2)
-    board.may_go_on(["0", "1"], np.array([5, 5]))
+    board.may_go_on(["0", "1"], np.array([5, 5]), ones)
     assert not board.goes_on(["0", "1"], np.array([6, 6]), ones), "one of them is somebody else's"
 
 
@@ -284,7 +284,9 @@ def test_the_second_runners_state_finds_rows_in_the_batchs_own_order() -> None:
     x = torch.randn(6, WIDTH)
     for order, counts in ((("b", "other", "a"), (3, 1, 2)), (("a", "b", "other"), (1, 4, 1))):
         batch = SimpleNamespace(
-            req_ids=order, num_computed_tokens_np=torch.zeros(3).numpy(), num_scheduled_tokens=counts
+            req_ids=order,
+            num_computed_tokens_np=np.zeros(3, dtype=np.int32),
+            num_scheduled_tokens=np.array(counts),
         )
         state.preprocess_state(batch, None)
         model(x)

@@ -42,7 +42,7 @@ def begin(
         order.append(None if row is None else row.span(at, int(firsts[index]), count))
         at += count
     board.begin(order, at)
-    board.may_go_on(ids, firsts)
+    board.may_go_on(ids, firsts, counts)
 
 
 def bind_first() -> None:

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from typing import Any
 from weakref import WeakValueDictionary
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -59,9 +58,10 @@ class Board:
         self._work: dict[int, Work] = {}
         # on a CPU: the streams after the layers that are read, as many as ever were at once
         self._streams = torch.empty(0, tokens, width, dtype=self.dtype)
+        self._bytes = _bytes(self._streams)
         self._kept: dict[int, Tensor] = {}
-        self._tapping: list[tuple[Span, list[int]]] = []
-        self._going: tuple[list[str], Any] | None = None
+        self._tapping: list[tuple[Span, list[int] | slice]] = []
+        self._going: tuple[list[str], Any, bytes] | None = None
         self._steps = 0
         self._reads: tuple[int, ...] = ()
         self._asked: list[Reading] = []
@@ -90,21 +90,23 @@ class Board:
         """
         if self._going is None:
             return False
-        names, expected = self._going
-        same = list(ids) == names and (firsts[: len(names)] == expected).all() and (counts == 1).all()
-        if same:
-            expected += 1
-            self._steps += 1
-        return bool(same)
+        names, expected, ones = self._going
+        # bytes, for a comparison in NumPy costs more than all of this
+        same = list(ids) == names and counts.tobytes() == ones
+        if not same or firsts[: len(names)].tobytes() != expected.tobytes():
+            return False
+        expected += 1
+        self._steps += 1
+        return True
 
-    def may_go_on(self, ids: Sequence[str], firsts: Any) -> None:
+    def may_go_on(self, ids: Sequence[str], firsts: Any, counts: Any) -> None:
         """Say of the pass of `begin` who is in it, from where on; if all draw from one generated token it may
         go on.
         """
         steady = len(self.spans) == len(self.order) and all(
             span.count == 1 and span.draws and span.first >= span.row.boundary for span in self.spans
         )
-        self._going = (list(ids), np.array(firsts[: len(ids)]) + 1) if steady else None
+        self._going = (list(ids), firsts[: len(ids)] + 1, counts.tobytes()) if steady else None
 
     @torch.inference_mode()
     def begin(self, order: Sequence[Span | None], tokens: int) -> None:
@@ -121,7 +123,7 @@ class Board:
         ]
         self._reads = tuple(sorted({layer for span in self.spans for layer in _row(span).reads}))
         self._tapping = [
-            (span, [self._reads.index(layer) for layer in span.row.request.taps])
+            (span, _places(span.row.request.taps, self._reads))
             for span in self.spans
             if span.row.request.taps
         ]
@@ -145,6 +147,7 @@ class Board:
         else:
             if len(self._reads) > len(self._streams):
                 self._streams = self._streams.new_empty(len(self._reads), *self._streams.shape[1:])
+                self._bytes = _bytes(self._streams)
             self._kept = dict(zip(self._reads, self._streams[:, :tokens], strict=False))
             self._work = work_of(self.sites, self._index, tokens, self._kept)
 
@@ -198,7 +201,7 @@ class Board:
             for index, logits in zip(members, heads.logits(seen, places), strict=True):
                 _row(self.spans[index]).pending = logits
         if self._tapping:
-            states = _bytes(torch.stack(list(seen.values())) if self.captured else self._streams)
+            states = _bytes(torch.stack(list(seen.values()))) if self.captured else self._bytes
             for span, taps in self._tapping:
                 _row(span).keep(states, taps, self.dtype, span, span.first + self._steps)
 
@@ -232,6 +235,12 @@ def _row(span: Span) -> Any:
 def _parts(output: Any) -> tuple[Tensor, Tensor | None]:
     """A decoder layer gives (hidden, residual), whose sum is the residual stream, or the stream itself."""
     return (output[0], output[1]) if isinstance(output, tuple) else (output, None)
+
+
+def _places(taps: Sequence[int], reads: Sequence[int]) -> list[int] | slice:
+    """Where tapped layers are among those that are read; a slice where they come first, in order."""
+    first = tuple(taps) == tuple(reads[: len(taps)])
+    return slice(len(taps)) if first else [reads.index(layer) for layer in taps]
 
 
 def _bytes(states: Tensor) -> Any:

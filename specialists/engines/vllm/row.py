@@ -98,14 +98,14 @@ class VllmRow(Row):
                 self.stream.tap(layer, self.known[layer][:first])
         return Span(self, at, first, count, first + count >= len(self.tokens))
 
-    def keep(self, seen: Any, taps: list[int], dtype: torch.dtype, span: Span, first: int) -> None:
+    def keep(self, seen: Any, taps: list[int] | slice, dtype: torch.dtype, span: Span, first: int) -> None:
         """Copy a span's states out of those of the pass, [L, N, bytes] (NumPy), of which `taps` are its own.
         `first` is the place of its first token in the row; what was read before is there (the row was put
         off, and begins again).
         """
         if self.held is None:
             most, self.begun = len(self.tokens) + self.limit - 1 - self.read, self.read
-            states = torch.empty(len(taps), most, seen.shape[2], dtype=torch.uint8)
+            states = torch.empty(len(self.request.taps), most, seen.shape[2], dtype=torch.uint8)
             self.stream.hold(states.view(dtype))
             self.held = states.numpy()
         new = first + span.count - self.read
