@@ -185,7 +185,7 @@ def steer(
         return steer_triton.steer(x, tables, rows, gates, slots, stream, torch.empty_like(x))
     rows = allowed(rows, tables.gate, gates, slots)
     if path == "plain":
-        return torch.where((rows > 0)[:, None], _moved(x, tables, rows, stream), x)
+        return torch.where((rows > 0)[:, None], moved(x, tables, rows, stream), x)
     return _write(x.clone(), tables, rows, stream)
 
 
@@ -210,7 +210,7 @@ def steer_(
         return steer_triton.steer(x, tables, rows, gates, slots, stream, x)
     rows = allowed(rows, tables.gate, gates, slots)
     if path == "plain":
-        return x.copy_(torch.where((rows > 0)[:, None], _moved(x, tables, rows, stream), x))
+        return x.copy_(torch.where((rows > 0)[:, None], moved(x, tables, rows, stream), x))
     return _write(x, tables, rows, stream)
 
 
@@ -241,7 +241,7 @@ def _checked(
     return choose(backend, *given, traceable=False)
 
 
-def _moved(x: Tensor, tables: SteerTables, rows: Tensor, stream: Tensor | None) -> Tensor:
+def moved(x: Tensor, tables: SteerTables, rows: Tensor, stream: Tensor | None) -> Tensor:
     """Steer every token, [N,D] in x's type; what it gives for row 0 is not used."""
     state = (x if stream is None else stream).float()
     target = state + amounts(state, tables, rows)[:, None] * tables.vector[rows]
@@ -251,8 +251,8 @@ def _moved(x: Tensor, tables: SteerTables, rows: Tensor, stream: Tensor | None) 
     if stream is None:
         return target.to(x.dtype)
     # a steady row's own shift, so that a token's bits do not hang on who else is in its batch
-    moved = torch.where(tables.steady[rows][:, None], tables.shift[rows], target - state)
-    return (x.float() + moved).to(x.dtype)
+    change = torch.where(tables.steady[rows][:, None], tables.shift[rows], target - state)
+    return (x.float() + change).to(x.dtype)
 
 
 def _write(x: Tensor, tables: SteerTables, rows: Tensor, stream: Tensor | None) -> Tensor:
@@ -264,7 +264,7 @@ def _write(x: Tensor, tables: SteerTables, rows: Tensor, stream: Tensor | None) 
     if bool(tables.steady[chosen].all()):
         x[at] = (x[at].float() + tables.shift[chosen]).to(x.dtype)
     else:
-        x[at] = _moved(x[at], tables, chosen, None if stream is None else stream[at])
+        x[at] = moved(x[at], tables, chosen, None if stream is None else stream[at])
     return x
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from ...router.steer.vector import Gate
 from ..adapters import AdapterBank, Mixture
 from .instruments import Gates, Layer, Push
-from .row import Row
+from .row import HeadSet, Row
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,21 +144,32 @@ class Plan:
         return Gates(self._index(tokens), weights.to(self.device), least_of, self._index(answers))
 
 
-def read_heads(spans: Sequence[Span], seen: dict[int, Tensor], *, asking: bool) -> dict[int, list[float]]:
-    """Return {index of span: logits} of the answering heads of spans that draw, or of the asking heads of
-    spans that hold their prompt's last token. Rows with the same heads are read in one product.
+class Reading(NamedTuple):
+    """A set of heads that is read at flat `places`, for the spans of these indices."""
+
+    heads: HeadSet
+    spans: list[int]
+    places: list[int]
+
+
+def readings(spans: Sequence[Span], *, asking: bool) -> list[Reading]:
+    """Return what is read for the answering heads of spans that draw, or for the asking heads of spans that
+    hold their prompt's last token. Rows with the same heads are read in one product.
     """
-    found: dict[int, list[float]] = {}
-    alike: dict[tuple[int, ...], list[tuple[int, int]]] = {}
+    alike: dict[tuple[int, ...], Reading] = {}
     for index, span in enumerate(spans):
         heads = span.row.asking if asking else span.row.answering
         place = span.asked if asking else span.at + span.count - 1
         if heads is not None and place is not None and (asking or span.draws):
-            alike.setdefault(heads.key, []).append((index, place))
-    for members in alike.values():
-        row = spans[members[0][0]].row
-        heads = row.asking if asking else row.answering
-        assert heads is not None
-        logits = heads.logits(seen, [place for _, place in members])
-        found.update({index: read for (index, _), read in zip(members, logits, strict=True)})
+            members = alike.setdefault(heads.key, Reading(heads, [], []))
+            members.spans.append(index)
+            members.places.append(place)
+    return list(alike.values())
+
+
+def read_heads(spans: Sequence[Span], seen: dict[int, Tensor], *, asking: bool) -> dict[int, list[float]]:
+    """Return {index of span: logits} of `readings` in kept states {layer: [N, D]}."""
+    found: dict[int, list[float]] = {}
+    for heads, members, places in readings(spans, asking=asking):
+        found.update(zip(members, heads.logits(seen, places), strict=True))
     return found

@@ -23,22 +23,28 @@ class HeadSet:
     def __init__(self, heads: Sequence[Head], device: torch.device) -> None:
         self.heads = tuple(heads)
         self.key = tuple(id(head) for head in heads)
-        self.stacks: list[tuple[int, list[int], Tensor, Tensor]] = []
+        self.each = [at for at, head in enumerate(heads) if head.at == "token"]
+        self.ends = [(at, head.name) for at, head in enumerate(heads) if head.at == "end"]
+        self.stacks: list[tuple[int, Tensor, Tensor]] = []
+        order: list[int] = []
         for layer in dict.fromkeys(head.layer for head in heads):
             mine = [at for at, head in enumerate(heads) if head.layer == layer]
             weight = torch.stack([heads[at].weight.float() for at in mine], 1).to(device)
             bias = torch.tensor([heads[at].bias for at in mine], dtype=torch.float, device=device)
-            self.stacks.append((layer, mine, weight, bias))
+            self.stacks.append((layer, weight, bias))
+            order += mine
+        self._back = torch.tensor(order, device=device).argsort() if order != sorted(order) else None
 
     def logits(self, seen: dict[int, Tensor], places: Sequence[int]) -> list[list[float]]:
         """Return the logits of every head, in order, at each of the flat places of kept states [N, D]."""
-        found = [[0.0] * len(self.heads) for _ in places]
-        for layer, mine, weight, bias in self.stacks:
+        found = []
+        for layer, weight, bias in self.stacks:
             x = seen[layer] if len(places) == seen[layer].shape[0] else seen[layer][list(places)]
-            for values, read in zip(found, torch.addmm(bias, x.float(), weight).tolist(), strict=True):
-                for at, value in zip(mine, read, strict=True):
-                    values[at] = value
-        return found
+            found.append(torch.addmm(bias, x.float(), weight))
+        whole = found[0] if len(found) == 1 else torch.cat(found, 1)
+        ordered = whole if self._back is None else whole.index_select(1, self._back)
+        values: list[list[float]] = ordered.tolist()
+        return values
 
 
 @dataclass(eq=False)
@@ -112,12 +118,11 @@ class Row:
         text = self._text_of(token)
         ended = token in self.codec.stops or self.stops.stopped
         finish: Finish | None = "stop" if ended else "length" if self.drawn == self.limit else None
-        read = list(zip(self.answering.heads if self.answering else (), readings, strict=True))
-        for head, logit in read if finish is not None else ():
-            if head.at == "end":
-                self.stream.read(head.name, logit)
-        each = tuple(logit for head, logit in read if head.at == "token")
-        return TokenEvent(token, text, logprob, finish, each)
+        if self.answering is None:
+            return TokenEvent(token, text, logprob, finish)
+        for at, name in self.answering.ends if finish is not None else ():
+            self.stream.read(name, readings[at])
+        return TokenEvent(token, text, logprob, finish, tuple([readings[at] for at in self.answering.each]))
 
     def _text_of(self, token: int) -> str:
         text, stops = self.text, self.stops

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from drawn_vectors import LAYERS, TOKENS, WIDTH, vector
@@ -61,6 +62,7 @@ class Rider:
     request: Any = field(default_factory=lambda: SimpleNamespace(taps=()))
     asking: Any = None
     answering: Any = None
+    plain: bool = True
 
 
 def truth(model: Model, x: Tensor, rows: list[tuple[int, int, Rider]]) -> list[Tensor]:
@@ -183,21 +185,61 @@ def test_the_compiled_hook_is_one_opaque_operator() -> None:
 
 
 @torch.inference_mode()
-def test_a_steady_batch_keeps_its_index_and_a_change_renews_it(boarded: tuple[Model, Board]) -> None:
+def test_a_batch_that_goes_on_keeps_its_plan_and_a_change_renews_it(boarded: tuple[Model, Board]) -> None:
     model, board = boarded
-    x = torch.randn(2, WIDTH)
+    x, ones = torch.randn(2, WIDTH), np.ones(2, dtype=np.int64)
     riders: list[Any] = [Rider(1, (vector(),), 1), Rider(1, (), 2)]
     for rider in riders:
         rider.acts = board.sites.take(rider.vectors)
 
-    def go(order: list[int], first: int) -> Tensor:
-        board.begin([Span(riders[who], at, first, 1, True) for at, who in enumerate(order)], 2)
+    def go(order: list[int], first: int, count: int = 1) -> Tensor:
+        names = [str(who) for who in order]
+        board.begin([Span(riders[who], at, first, count, True) for at, who in enumerate(order)], 2)
+        board.may_go_on(names, np.array([first, first, 77]), ones * count)
         return model(x).clone()  # type: ignore[no-any-return]
 
-    first, second, turned = go([0, 1], 5), go([0, 1], 6), go([1, 0], 7)
-    assert torch.equal(first, second)
+    first = go([0, 1], 5)
+    assert board.goes_on(["0", "1"], np.array([6, 6, 0]), ones)
+    assert torch.equal(model(x), first)
+    assert board.goes_on(["0", "1"], np.array([7, 7, 0]), ones)
+    for names, at, counts in (
+        (["1", "0"], (8, 8), ones),
+        (["0"], (8,), ones[:1]),
+        (["0", "1"], (8, 7), ones),
+        (["0", "1"], (8, 8), 2 * ones),
+    ):
+        assert not board.goes_on(names, np.array(at), counts)
+    turned = go([1, 0], 8)
     assert not torch.equal(first[0], turned[0])
     assert not torch.equal(first[1], turned[1])
+    go([0, 1], 0)
+    assert not board.goes_on(["0", "1"], np.array([1, 1]), ones), "the boundary was not passed"
+    board.begin([Span(riders[0], 0, 5, 1, True), None], 2)
+    board.may_go_on(["0", "1"], np.array([5, 5]), ones)
+    assert not board.goes_on(["0", "1"], np.array([6, 6]), ones), "one of them is somebody else's"
+
+
+@pytest.mark.parametrize("seed", range(3))
+@torch.inference_mode()
+def test_looked_up_work_is_what_a_captured_graph_does(boarded: tuple[Model, Board], seed: int) -> None:
+    """The tables and the index read inside the pass are the plain twin of a CPU's work."""
+    model, board = boarded
+    rows = ride(board, seed)
+    x = torch.randn(sum(count for _, count, _ in rows), WIDTH, generator=torch.Generator().manual_seed(seed))
+    spans: Any = [Span(rider, at, 0, count, True) for at, count, rider in rows]  # type: ignore[arg-type]
+    board.begin(spans, len(x))
+    model(x)
+    found = [stream.clone() for stream in model.seen]
+    board.captured = True
+    for site in board.sites.of.values():
+        site.kept = torch.zeros(TOKENS, WIDTH)
+    model(x)
+    for one, other in zip(found, model.seen, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
+    at, count, _ = rows[1]
+    assert all(
+        torch.equal(a[at : at + count], b[at : at + count]) for a, b in zip(found, model.seen, strict=True)
+    )
 
 
 def test_adapters_act_from_the_boundary_on() -> None:
@@ -242,7 +284,9 @@ def test_the_second_runners_state_finds_rows_in_the_batchs_own_order() -> None:
     x = torch.randn(6, WIDTH)
     for order, counts in ((("b", "other", "a"), (3, 1, 2)), (("a", "b", "other"), (1, 4, 1))):
         batch = SimpleNamespace(
-            req_ids=order, num_computed_tokens_np=torch.zeros(3).numpy(), num_scheduled_tokens=counts
+            req_ids=order,
+            num_computed_tokens_np=np.zeros(3, dtype=np.int32),
+            num_scheduled_tokens=np.array(counts),
         )
         state.preprocess_state(batch, None)
         model(x)

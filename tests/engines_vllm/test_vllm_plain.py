@@ -11,9 +11,11 @@ from drawn_vectors import LAYERS, TOKENS, WIDTH, vector
 
 from pilothouse.specialists.engines import choose
 from pilothouse.specialists.engines.base import NotOffered, Request, Sampling
+from pilothouse.specialists.engines.plan import Span
+from pilothouse.specialists.engines.stream import Stream
 from pilothouse.specialists.engines.vllm import versions
 from pilothouse.specialists.engines.vllm.keys import marked
-from pilothouse.specialists.engines.vllm.row import Note, mark_of, salt_of
+from pilothouse.specialists.engines.vllm.row import Note, VllmRow, mark_of, salt_of
 from pilothouse.specialists.engines.vllm.sites import Settings, Sites
 from pilothouse.specialists.family import Family
 from pilothouse.store.errors import UsageError
@@ -55,7 +57,7 @@ def sites(vectors: int = 3, gates: int = 2) -> Sites:
     return Sites(range(LAYERS), WIDTH, TOKENS, Settings(None, vectors, 2, gates), torch.device("cpu"))
 
 
-def test_requests_share_a_vector_and_the_last_clears_it() -> None:
+def test_requests_share_a_vector_which_stays_until_its_row_is_needed() -> None:
     tables = sites()
     one = tables.take((vector(gate=True, layer=1), vector("scale", seed=9)))
     two = tables.take((vector(gate=True, layer=1),))
@@ -66,10 +68,53 @@ def test_requests_share_a_vector_and_the_last_clears_it() -> None:
     assert tables.in_use == 1
     tables.give(two)
     assert tables.in_use == 0
+    again = tables.take((vector(gate=True, layer=1),))
+    assert again[0].row == one[0].row
+    tables.give(again)
+    others = tuple(vector(seed=seed, layer=1, gate=seed < 42) for seed in (40, 41, 42))
+    taken = tables.take(others)
+    assert len({act.row for act in taken}) == 3
+    for act, wanted in zip(taken, others, strict=True):
+        assert torch.equal(tables.of[1].tables.vector[act.row], wanted.vector)
+        assert (tables.of[1].gated[act.row] >= 0) == (wanted.gate is not None)
+    assert set(tables.of[1].used) == {wanted.sha256 for wanted in others}
+    assert int(tables.of[0].gates.mine.sum()) == 2
+
+
+def test_a_freed_row_and_its_gate_are_cleared() -> None:
+    tables = sites(vectors=1, gates=1)
+    tables.give(tables.take((vector(gate=True, layer=1),)))
+    tables.give(tables.take((vector(seed=9, layer=2, gate=True),)))
+    site = tables.of[1]
+    assert not site.used
+    assert not bool(site.tables.vector.any())
+    assert not bool(tables.of[0].gates.mine.any())
+    tables._clear(tables.of[2], vector(seed=9, layer=2, gate=True).sha256)
     for site in tables.of.values():
         assert not bool(site.tables.vector.any())
         assert not bool(site.gates.mine.any())
-        assert site.probes == 0
+        assert (site.gated == -1).all()
+
+
+def test_states_go_to_the_streams_own_memory_once_each() -> None:
+    """A row that was put off reads its tokens again: what is there already is not taken twice."""
+    request = Request((1, 2, 3), "trunk", Sampling(max_tokens=3), taps=(2, 0))
+    row: Any = SimpleNamespace(
+        request=request, stream=Stream(request), tokens=[1, 2, 3, 4], limit=3, read=1, begun=0, held=None
+    )
+    row.stream.tap(2, torch.zeros(1, WIDTH))
+    row.stream.tap(0, torch.zeros(1, WIDTH))
+    drawn = {layer: torch.randn(6, WIDTH, generator=torch.Generator().manual_seed(layer)) for layer in (0, 2)}
+    for first, count in ((1, 2), (3, 1), (0, 4), (4, 1), (5, 1)):
+        at = 2  # the row's tokens lie behind those of another
+        seen = {
+            layer: torch.cat((torch.full((at, WIDTH), 9.0), x[first:][:count])) for layer, x in drawn.items()
+        }
+        flat = torch.stack((seen[0], torch.zeros_like(seen[0]), seen[2])).view(torch.uint8).numpy()
+        VllmRow.keep(row, flat, [2, 0], torch.float32, Span(row, at, first, count, True), first)
+    assert row.read == 6
+    for layer, x in row.stream.states.items():
+        assert torch.equal(x, torch.cat((torch.zeros(1, WIDTH), drawn[layer][1:])))
 
 
 def test_full_tables_refuse_and_take_nothing() -> None:

@@ -13,7 +13,7 @@ from pilothouse.specialists.engines.conformance import Suite
 from pilothouse.specialists.engines.reference import Reference
 from pilothouse.specialists.engines.stream import Stream
 from pilothouse.specialists.engines.suite import agrees, ask
-from pilothouse.specialists.engines.vllm import board, host
+from pilothouse.specialists.engines.vllm import board, host, work
 from pilothouse.specialists.engines.vllm.batch import VllmBatch
 from pilothouse.specialists.engines.vllm.engine import VllmEngine
 from pilothouse.specialists.engines.vllm.host import BLOCK, Host, Options
@@ -71,7 +71,7 @@ def test_a_request_of_somebody_else_is_left_alone(suite: Suite) -> None:
     def strangers_answer() -> tuple[list[int], list[float]]:
         host.engine.add_request("stranger", prompt, params)
         while True:
-            for output in host.step():
+            for output in host.step()[1]:
                 if output.request_id == "stranger" and output.finished:
                     tokens = list(output.outputs[0].token_ids)
                     found = zip(tokens, output.outputs[0].logprobs, strict=True)
@@ -91,7 +91,7 @@ def test_a_request_of_somebody_else_is_left_alone(suite: Suite) -> None:
 def test_a_plugin_that_is_not_bound_is_found_out(toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     family, capacity = Family.open(toy), Capacity(rows=2)
     with monkeypatch.context() as patch:
-        patch.setattr(board, "steer_", lambda x, *more: x)
+        patch.setattr(work, "steer_picked_", lambda x, *more: x)
         with pytest.raises(NotOffered, match="self-test failed: a steered request"):
             VllmEngine(family, capacity=capacity)
     monkeypatch.setattr(board.Board, "act", lambda *given: None)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
 
-import torch
 from torch import Tensor
 
 from ...tokenizing import ChatCodec
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ..rows import RowCache
 
 REMEMBERED = 4
+REMEMBERED_HEADS = 16
 
 
 class VllmBatch(RowBatch[Host, VllmRow]):
@@ -30,7 +31,8 @@ class VllmBatch(RowBatch[Host, VllmRow]):
         super().__init__(codec, capacity)
         self.models[TRUNK] = trunk
         self.recent: list[Prefill] = []
-        self._rows: dict[str, VllmRow] = {}
+        # requests that ask for the same heads share their stack
+        self._heads = lru_cache(maxsize=REMEMBERED_HEADS)(HeadSet)
 
     # -- rows ----------------------------------------------------------------------------------------------
 
@@ -48,8 +50,8 @@ class VllmBatch(RowBatch[Host, VllmRow]):
         """Give a request to vLLM."""
         name = self.name_of(request)
         host = self.models[name]
-        asking = [head for head in request.heads if head.at == "prompt"]
-        answering = [head for head in request.heads if head.at != "prompt"]
+        asking = tuple(head for head in request.heads if head.at == "prompt")
+        answering = tuple(head for head in request.heads if head.at != "prompt")
         device = host.board.device
         row = VllmRow(
             serial=next(self._serials),
@@ -62,8 +64,8 @@ class VllmBatch(RowBatch[Host, VllmRow]):
             limit=self.limit(request, host),
             model=name,
             adapter=request.specialist if request.specialist in host.loras else None,
-            answering=HeadSet(answering, device) if answering else None,
-            asking=HeadSet(asking, device) if asking else None,
+            answering=self._heads(answering, device) if answering else None,
+            asking=self._heads(asking, device) if asking else None,
             acts=host.board.sites.take(request.vectors),
         )
         row.known, known = self._known(request)
@@ -73,7 +75,6 @@ class VllmBatch(RowBatch[Host, VllmRow]):
         except BaseException:
             host.board.sites.give(row.acts)
             raise
-        self._rows[str(row.serial)] = row
         return row
 
     def _reusable(self, row: VllmRow, known: int) -> int:
@@ -102,33 +103,33 @@ class VllmBatch(RowBatch[Host, VllmRow]):
 
     def shut(self, row: VllmRow) -> None:
         """Take a request out of vLLM, and its steering off the tables."""
-        self._rows.pop(str(row.serial), None)
         host = self.models[row.model]
         host.board.sites.give(row.acts)
         host.drop(row)
 
     # -- passes --------------------------------------------------------------------------------------------
 
-    @torch.inference_mode()
     def step(self, rows: Sequence[VllmRow]) -> None:
         """Let each model that has work make one pass."""
         for name in dict.fromkeys(row.model for row in rows):
-            for output in self.models[name].step():
-                row = self._rows.get(output.request_id)
-                if row is None:
-                    continue
+            for row, output in self.models[name].step()[0]:
                 row.ended = bool(output.finished)
                 try:
-                    self._deliver(row, output)
+                    _deliver(row, output)
                 except Exception as error:
                     row.stream.fail(error)
 
-    def _deliver(self, row: VllmRow, output: Any) -> None:
-        """Hand a row the tokens that vLLM drew for it."""
-        if isinstance(row.request, Reading) and row.request.given:
-            first = len(row.tokens) - len(row.request.given)
-            for token, found in zip(row.request.given, output.prompt_logprobs[first:], strict=True):
-                row.stream.put(TokenEvent(token, "", float(found[token].logprob)))
-        (drawn,) = output.outputs
-        for token, found in zip(drawn.token_ids, drawn.logprobs or (), strict=True):
-            row.accept(int(token), float(found[token].logprob), row.pending)
+
+def _deliver(row: VllmRow, output: Any) -> None:
+    """Hand a row the tokens that vLLM drew for it. The first column of log-probabilities is the token's."""
+    if output.new_prompt_logprobs_tensors is not None:
+        row.given += output.new_prompt_logprobs_tensors.logprobs[:, 0].tolist()
+    if not output.new_token_ids:
+        return
+    if isinstance(row.request, Reading) and row.request.given:
+        given = row.request.given
+        for token, logprob in zip(given, row.given[-len(given) :], strict=True):
+            row.stream.put(TokenEvent(token, "", logprob))
+    logprobs = output.new_logprobs.logprobs[:, 0].tolist()
+    for token, logprob in zip(output.new_token_ids, logprobs, strict=True):
+        row.accept(token, logprob, row.pending)

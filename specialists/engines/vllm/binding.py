@@ -7,7 +7,7 @@ which read what they wrote. Both share `_set_active_loras`, where adapters becom
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from .board import Board
@@ -29,15 +29,20 @@ def make(model: Any, config: Any, tokens: int, device: Any) -> Board | None:
     return Board(model, config.model_config.hf_text_config, settings, padded, device, bool(compilation.mode))
 
 
-def begin(board: Board, notes: Mapping[str, Note], ids: Sequence[str], firsts: Any, counts: Any) -> None:
+def begin(
+    board: Board, note_of: Callable[[str], Note | None], ids: Sequence[str], firsts: Any, counts: Any
+) -> None:
     """Plan a pass: of each request in the batch, in its order, `counts[i]` tokens from `firsts[i]` on."""
+    if board.goes_on(ids, firsts, counts):
+        return
     at, order = 0, []
     for index, name in enumerate(ids):
-        count, note = int(counts[index]), notes.get(name)
+        count, note = int(counts[index]), note_of(name)
         row = None if note is None else board.rows.get(note.number)
         order.append(None if row is None else row.span(at, int(firsts[index]), count))
         at += count
     board.begin(order, at)
+    board.may_go_on(ids, firsts, counts)
 
 
 def bind_first() -> None:
@@ -51,12 +56,12 @@ def bind_first() -> None:
     def prepare_inputs(self: Any, scheduler_output: Any, num_scheduled_tokens: Any, *more: Any) -> Any:
         board = getattr(self, BOARD, None)
         if board is not None:
-            batch, notes = self.input_batch, {}
-            for name in batch.req_ids:
-                note = Note.of(self.requests[name].sampling_params)
-                if note is not None:
-                    notes[name] = note
-            begin(board, notes, batch.req_ids, batch.num_computed_tokens_cpu, num_scheduled_tokens)
+            batch, requests = self.input_batch, self.requests
+
+            def note_of(name: str) -> Note | None:
+                return Note.of(requests[name].sampling_params)
+
+            begin(board, note_of, batch.req_ids, batch.num_computed_tokens_cpu, num_scheduled_tokens)
         return prepare(self, scheduler_output, num_scheduled_tokens, *more)
 
     def model_forward(self: Any, *given: Any, **named: Any) -> Any:
@@ -121,7 +126,7 @@ def boarded(state: Any) -> Any:
         def preprocess_state(self, input_batch: Any, *more: Any) -> None:
             super().preprocess_state(input_batch, *more)
             firsts, counts = input_batch.num_computed_tokens_np, input_batch.num_scheduled_tokens
-            begin(getattr(self, BOARD), self.notes, input_batch.req_ids, firsts, counts)
+            begin(getattr(self, BOARD), self.notes.get, input_batch.req_ids, firsts, counts)
 
         def postprocess_state(self, *given: Any, **named: Any) -> None:
             super().postprocess_state(*given, **named)

@@ -79,6 +79,7 @@ class Host:
             _live.add(self)
             self._load_adapters()
         self._board = None if settings is None else BOARDS[settings.number]
+        self._named: dict[str, VllmRow] = {}
 
     @property
     def board(self) -> Board:
@@ -169,22 +170,36 @@ class Host:
         if salt is not None:
             prompt["cache_salt"] = salt
         lora = None if row.adapter is None else self._lora(row.adapter)
-        self.board.rows[note.number] = row
-        self.engine.add_request(str(note.number), prompt, params, lora_request=lora)
+        engine, number = self.engine, note.number
+        asked = engine.input_processor.process_inputs(
+            str(number), prompt, params, engine.get_supported_tasks(), lora_request=lora
+        )
+        engine.input_processor.assign_request_id(asked)
+        row.name = asked.request_id
+        self.board.rows[number], self._named[row.name] = row, row
+        engine.engine_core.add_request(asked)
 
     def drop(self, row: VllmRow) -> None:
         """Forget a request, whether or not vLLM is done with it."""
         self.board.rows.pop(row.serial, None)
-        if not row.ended:
-            self.engine.abort_request([str(row.serial)])
+        if self._named.pop(row.name, None) is not None and not row.ended:
+            self.engine.engine_core.abort_requests([row.name])
 
-    def step(self) -> Sequence[Any]:
-        """One pass of vLLM: its outputs, each with new tokens."""
-        if not self.engine.has_unfinished_requests():
-            return ()
+    def step(self) -> tuple[list[tuple[VllmRow, Any]], Sequence[Any]]:
+        """One pass of vLLM: what its core gives for each of the rows, and what requests of others get.
+
+        The core's outputs are those of `LLMEngine.step` before vLLM makes texts and records of them, which
+        rows do themselves.
+        """
         with TURN, self._stance():
-            found: Sequence[Any] = self.engine.step()
-        return found
+            found = self.engine.engine_core.get_output()
+            mine = [(row, one) for one in found.outputs if (row := self._named.get(one.request_id))]
+            if len(mine) == len(found.outputs):
+                return mine, ()
+            others = [one for one in found.outputs if one.request_id not in self._named]
+            done = self.engine.output_processor.process_outputs(others, found.timestamp)
+            self.engine.engine_core.abort_requests(done.reqs_to_abort)
+        return mine, done.request_outputs
 
     def _stance(self) -> AbstractContextManager[None]:
         """Not compiled means not at all: vLLM compiles small helpers even where its layers are not, and the

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
 from ..base import Head, Request, TokenEvent
@@ -67,15 +68,21 @@ def _digest(parts: Sequence[str]) -> str | None:
 @dataclass(eq=False)
 class VllmRow(Row):
     """An open request. `known` are states of its tapped layers that were read before; `answering` readings
-    wait in `pending` for the token that they precede. `read` counts tokens that were read so far.
+    wait in `pending` for the token that they precede. `read` counts tokens that were read so far, of them
+    `begun` before its first pass; the states of the others go to `held`. `name` is vLLM's for it, and `given`
+    are the log-probabilities of its prompt's tokens but the first, where it asks for them.
     """
 
     acts: tuple[Act, ...] = ()
     known: Mapping[int, Tensor] = field(default_factory=dict)
     pending: Sequence[float] = ()
     read: int = -1
+    begun: int = 0
+    held: Any = None
     reads: tuple[int, ...] = ()
     ended: bool = False
+    name: str = ""
+    given: list[float] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -91,11 +98,23 @@ class VllmRow(Row):
                 self.stream.tap(layer, self.known[layer][:first])
         return Span(self, at, first, count, first + count >= len(self.tokens))
 
-    def fresh(self, span: Span) -> int:
-        """How many of a span's tokens were read before (the row was put off, and begins again)."""
-        again = max(self.read - span.first, 0)
-        self.read = max(self.read, span.first + span.count)
-        return again
+    def keep(self, seen: Any, taps: list[int] | slice, dtype: torch.dtype, span: Span, first: int) -> None:
+        """Copy a span's states out of those of the pass, [L, N, bytes] (NumPy), of which `taps` are its own.
+        `first` is the place of its first token in the row; what was read before is there (the row was put
+        off, and begins again).
+        """
+        if self.held is None:
+            most, self.begun = len(self.tokens) + self.limit - 1 - self.read, self.read
+            states = torch.empty(len(self.request.taps), most, seen.shape[2], dtype=torch.uint8)
+            self.stream.hold(states.view(dtype))
+            self.held = states.numpy()
+        new = first + span.count - self.read
+        if new <= 0:
+            return
+        begin, end = self.read - self.begun, span.at + span.count
+        self.held[:, begin : begin + new] = seen[taps, end - new : end]
+        self.stream.hold_more(new)
+        self.read += new
 
     def accept(self, token: int, logprob: float, readings: Sequence[float] = ()) -> None:
         """Take a drawn token; a reading is over with its first."""

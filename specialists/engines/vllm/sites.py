@@ -6,11 +6,12 @@ token that no row names keeps its bits.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -63,29 +64,28 @@ class Act:
 @dataclass(eq=False)
 class Site:
     """One decoder layer. `rows` [rounds, N] says which table row steers each token in each round. `kept`
-    [N, D] is the residual stream after them. In the pass under way `turns` rounds have work, `keeps` says
-    whether anybody reads; `probes` counts the gates that are read here.
+    [N, D] is the residual stream after them, in a captured graph. In the pass under way `turns` rounds have
+    work. `gated` [R] is the layer whose gate each table row waits for, -1 where none.
     """
 
     tables: SteerTables
     gates: Gates
     rows: Tensor
     free: list[int]
+    gated: Any
     kept: Tensor | None = None
     turns: int = 0
-    keeps: bool = False
-    probes: int = 0
     used: dict[str, _Used] = field(default_factory=dict)
 
 
 @dataclass
 class _Used:
-    """A row in use by so many requests; its gate, if any, is probe `probe` of layer `layer`."""
+    """A written row, in use by so many requests; its gate, if any, is probe `probe` of layer `layer`."""
 
     row: int
     probe: int = 0
     layer: int = -1
-    users: int = 1
+    users: int = 0
 
 
 class Sites:
@@ -107,6 +107,7 @@ class Sites:
                 first.beside() if at else first,
                 self.rows[at],
                 list(range(settings.vectors, 0, -1)),
+                np.full(settings.vectors + 1, -1),
             )
             for layer, at in self.numbers.items()
         }
@@ -114,7 +115,7 @@ class Sites:
     @property
     def in_use(self) -> int:
         """How many table rows open requests hold."""
-        return sum(len(site.used) for site in self.of.values())
+        return sum(used.users > 0 for site in self.of.values() for used in site.used.values())
 
     def check(self, vectors: Sequence[SteeringVector], layers: Sequence[int]) -> None:
         """Raise NotOffered where a request needs a layer or a round that there is no room for."""
@@ -153,22 +154,23 @@ class Sites:
         return tuple(acts)
 
     def _row(self, site: Site, vector: SteeringVector) -> int:
-        found = site.used.get(vector.sha256)
-        if found is not None:
-            found.users += 1
-            return found.row
-        if not site.free or (vector.gate is not None and not self._probes):
-            raise UsageError(
-                f"all {self.settings.vectors} vectors of layer {vector.layer}, or all {self.settings.gates} "
-                "gates, are in use: open the engine with more of them"
-            )
+        """A table row that holds the vector, one user more."""
+        used = site.used.pop(vector.sha256, None) or self._written(site, vector)
+        used.users += 1
+        site.used[vector.sha256] = used  # the newest comes last
+        return used.row
+
+    def _written(self, site: Site, vector: SteeringVector) -> _Used:
+        if not site.free:
+            self._free(vector, (site,), lambda used: True)
+        if vector.gate is not None and not self._probes:
+            self._free(vector, tuple(self.of.values()), lambda used: used.probe > 0)
         used = _Used(site.free.pop())
         if vector.gate is not None:
             used.probe, used.layer = self._probes.pop(), vector.gate.layer
             there, gate = self.of[used.layer], vector.gate
             there.gates.put(used.probe, gate.weight, gate.bias, gate.threshold)
-            there.probes += 1
-        site.used[vector.sha256] = used
+            site.gated[used.row] = used.layer
         reader = vector.encoder
         site.tables.put(
             used.row,
@@ -180,21 +182,32 @@ class Sites:
             reader.threshold if reader else 0.0,
             gate=used.probe,
         )
-        return used.row
+        return used
 
-    @torch.inference_mode()
+    def _free(self, vector: SteeringVector, sites: Sequence[Site], fits: Callable[[_Used], bool]) -> None:
+        """Clear what has had no user for longest, of what `fits`."""
+        for site in sites:
+            for key, used in site.used.items():
+                if not used.users and fits(used):
+                    self._clear(site, key)
+                    return
+        raise UsageError(
+            f"all {self.settings.vectors} vectors of layer {vector.layer}, or all {self.settings.gates} "
+            "gates, are in use: open the engine with more of them"
+        )
+
+    def _clear(self, site: Site, key: str) -> None:
+        used = site.used.pop(key)
+        site.tables.clear(used.row)
+        site.free.append(used.row)
+        if used.probe:
+            self.of[used.layer].gates.mine[used.probe] = False
+            site.gated[used.row] = -1
+            self._probes.append(used.probe)
+
     def give(self, acts: Sequence[Act]) -> None:
-        """Clear what a request that ended was the last to use."""
+        """Count a user less of what a request held that ended. It stays written, for the next that asks for
+        it, until its row is needed: a row that no token names does nothing.
+        """
         for act in acts:
-            site = self.of[act.layer]
-            used = site.used[act.key]
-            used.users -= 1
-            if used.users:
-                continue
-            del site.used[act.key]
-            site.tables.clear(used.row)
-            site.free.append(used.row)
-            if used.probe:
-                self.of[used.layer].gates.mine[used.probe] = False
-                self.of[used.layer].probes -= 1
-                self._probes.append(used.probe)
+            self.of[act.layer].used[act.key].users -= 1
