@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -21,14 +22,23 @@ class HeadSet:
     """Some heads of a request, stacked by layer so that one product reads all of a layer."""
 
     def __init__(self, heads: Sequence[Head], device: torch.device) -> None:
-        self.heads = tuple(heads)
+        self.heads, self.device = tuple(heads), device
         self.key = tuple(id(head) for head in heads)
-        self.stacks: list[tuple[int, list[int], Tensor, Tensor]] = []
-        for layer in dict.fromkeys(head.layer for head in heads):
-            mine = [at for at, head in enumerate(heads) if head.layer == layer]
-            weight = torch.stack([heads[at].weight.float() for at in mine], 1).to(device)
-            bias = torch.tensor([heads[at].bias for at in mine], dtype=torch.float, device=device)
-            self.stacks.append((layer, mine, weight, bias))
+        self.ends = {at: head.name for at, head in enumerate(heads) if head.at == "end"}
+        self.each = [at for at, head in enumerate(heads) if head.at == "token"]
+
+    @cached_property
+    def stacks(self) -> list[tuple[int, list[int], Tensor, Tensor]]:
+        """(layer, places of its heads, weight [D, heads], bias [heads]), made when a batch first reads with
+        them: some engines read heads themselves.
+        """
+        found = []
+        for layer in dict.fromkeys(head.layer for head in self.heads):
+            mine = [at for at, head in enumerate(self.heads) if head.layer == layer]
+            weight = torch.stack([self.heads[at].weight.float() for at in mine], 1).to(self.device)
+            bias = torch.tensor([self.heads[at].bias for at in mine], dtype=torch.float, device=self.device)
+            found.append((layer, mine, weight, bias))
+        return found
 
     def logits(self, seen: dict[int, Tensor], places: Sequence[int]) -> list[list[float]]:
         """Return the logits of every head, in order, at each of the flat places of kept states [N, D]."""
@@ -112,12 +122,12 @@ class Row:
         text = self._text_of(token)
         ended = token in self.codec.stops or self.stops.stopped
         finish: Finish | None = "stop" if ended else "length" if self.drawn == self.limit else None
-        read = list(zip(self.answering.heads if self.answering else (), readings, strict=True))
-        for head, logit in read if finish is not None else ():
-            if head.at == "end":
-                self.stream.read(head.name, logit)
-        each = tuple(logit for head, logit in read if head.at == "token")
-        return TokenEvent(token, text, logprob, finish, each)
+        heads = self.answering
+        if heads is None:
+            return TokenEvent(token, text, logprob, finish)
+        for at, name in heads.ends.items() if finish is not None else ():
+            self.stream.read(name, readings[at])
+        return TokenEvent(token, text, logprob, finish, tuple([readings[at] for at in heads.each]))
 
     def _text_of(self, token: int) -> str:
         text, stops = self.text, self.stops
