@@ -210,8 +210,10 @@ Array = NDArray[np.float32]
 def _array(x: Tensor) -> Array:
     """One prompt's states [T,D] as an array, checked as `_tokens` does."""
     found: Array = x.numpy()
+    with np.errstate(all="ignore"):
+        squares = np.vdot(found, found)
     # a finite sum of squares has finite terms
-    if found.ndim != 2 or not found.size or not math.isfinite(np.vdot(found, found)):
+    if found.ndim != 2 or not found.size or not math.isfinite(squares):
         _tokens(x)
     return found
 

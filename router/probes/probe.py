@@ -270,7 +270,8 @@ class ProbeBank:
             vector("the pooled vector", x, self.size)
         plain = x if x.dtype == torch.float32 and x.device.type == "cpu" else x.double().cpu()
         values = plain.detach().numpy().astype(np.float64)
-        found: list[float] = (self._weight.numpy().dot(values) + self._bias.numpy()).tolist()
+        with np.errstate(all="ignore"):  # what is not finite is refused below, by name
+            found: list[float] = (self._weight.numpy().dot(values) + self._bias.numpy()).tolist()
         for at in self._beyond:
             more = self.probes[at].beyond(torch.from_numpy(values)[None])
             found[at] += 0.0 if more is None else float(more)

@@ -39,7 +39,7 @@ def test_log_odds_of_one_prompt_are_those_of_many() -> None:
     for row in rows:
         wanted = log_odds(row)
         torch.testing.assert_close(
-            torch.tensor(log_odds_of(row.tolist())).double(), wanted, rtol=1e-13, atol=1e-13
+            torch.tensor(log_odds_of(row.tolist()), dtype=torch.float64), wanted, rtol=1e-13, atol=1e-13
         )
 
 

@@ -81,7 +81,7 @@ def test_one_vector_has_the_scores_it_has_among_many(bank: ProbeBank) -> None:
         x = torch.randn(2 * WIDTH)
         for given in (x, x.double(), x.bfloat16()):
             wanted = one.scores(given[None])[0]
-            torch.testing.assert_close(torch.tensor(one.scores_of(given)).double(), wanted)
+            torch.testing.assert_close(torch.tensor(one.scores_of(given), dtype=torch.float64), wanted)
     for bad, said in ((x[1:], r"\[13\]"), (x[None], "must be a vector"), (x / 0, "not finite")):
         with pytest.raises(UsageError, match=said):
             bank.scores_of(bad)
