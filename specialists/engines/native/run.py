@@ -71,6 +71,8 @@ class Run:
     _floats: array[float] | None = None
     _first: int = 0
     _place: int = 0
+    _taps: int = 0  # where in memory its states go, and how many bytes a token's take
+    _state: int = 0
 
     @property
     def heads(self) -> int:
@@ -101,10 +103,11 @@ class Run:
 
     def last_readings(self, skip: int = 0) -> list[float]:
         """Return what the heads from `skip` on read at the last token."""
-        if self._floats is None or not self.heads:
+        heads = 0 if self.plan is None else self.plan.heads
+        if self._floats is None or not heads:
             return []
-        end = self._first + len(self.tokens) * self.heads
-        return self._floats[end - self.heads + skip : end].tolist()
+        end = self._first + len(self.tokens) * heads
+        return self._floats[end - heads + skip : end].tolist()
 
     @property
     def logprobs(self) -> Tensor | None:
@@ -177,7 +180,8 @@ class Steps:
             self._ints[run._place] = token
             if run.into is not None and run.taps:
                 run.at += 1
-                TAPS.pack_into(self._structures, SIZE * index + TAPS_AT, _taps_at(run, run.into))
+                run._taps += run._state
+                TAPS.pack_into(self._structures, SIZE * index + TAPS_AT, run._taps)
 
 
 def _go_on(handle: int, structures: Any, runs: Sequence[Run], stops: array[int]) -> None:
@@ -200,10 +204,6 @@ def _go_on(handle: int, structures: Any, runs: Sequence[Run], stops: array[int])
             run.sequence.length += len(run.tokens) + max(0, end - first - 1)
 
 
-def _taps_at(run: Run, into: Tensor) -> int:
-    return into.data_ptr() + FLOAT * run.at * into.shape[-1]
-
-
 def _asked(run: Run, place: int, told: int, vocabulary: int) -> tuple[int, ...]:
     """A run's structure; `place` is where its integers lie, `told` where its floats will."""
     count, heads = len(run.tokens), run.heads
@@ -218,9 +218,12 @@ def _asked(run: Run, place: int, told: int, vocabulary: int) -> tuple[int, ...]:
         run.logits = torch.empty(vocabulary)
         logits = run.logits.data_ptr()
     if run.taps:
-        layers, taps, stride = after, told, count * run.sequence.model.config.hidden_size
+        width = run.sequence.model.config.hidden_size
+        layers, taps, stride = after, told, count * width
         if run.into is not None:
-            taps, stride = _taps_at(run, run.into), run.into.stride(0)
+            run._state = FLOAT * width
+            run._taps = taps = run.into.data_ptr() + run._state * run.at
+            stride = run.into.stride(0)
     return (
         place, targets, logprobs, logits, layers, taps, readings, stride, run.sequence.number, count,
         -1 if run.adapter is None else run.adapter.number, -1 if run.plan is None else run.plan.number,
