@@ -7,13 +7,17 @@ stream after the final norm instead.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from operator import attrgetter
 from types import TracebackType
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..store.errors import UsageError
@@ -149,12 +153,15 @@ def pool_max_rolling_mean(x: Tensor, window: int = 8) -> Tensor:
     return rolling_sums(rows, width).amax(dim=0) / width
 
 
-def rolling_sums(rows: Tensor, width: int) -> Tensor:
+Numbers = TypeVar("Numbers", Tensor, NDArray[np.float32])
+
+
+def rolling_sums(rows: Numbers, width: int) -> Numbers:
     """Return the sums of any `width` neighbours: [T,D] -> [T - width + 1, D].
 
     Sums of 1, 2, 4, … rows are added up as the bits of `width` say, so eight rows cost three additions.
     """
-    total: Tensor | None = None
+    total: Numbers | None = None
     doubled, size, done = rows, 1, 0
     while True:
         if width & size:
@@ -192,6 +199,41 @@ POOLINGS: dict[str, Callable[[Tensor], Tensor]] = {
     "mean": pool_mean,
     "max_rolling_mean": pool_max_rolling_mean,
     "attention": pool_attention,
+}
+
+
+# -- the same on arrays: a prompt waits for its pooling, and a call on tensors costs several on arrays ------
+
+Array = NDArray[np.float32]
+
+
+def _array(x: Tensor) -> Array:
+    """One prompt's states [T,D] as an array, checked as `_tokens` does."""
+    found: Array = x.numpy()
+    with np.errstate(all="ignore"):
+        squares = np.vdot(found, found)
+    # a finite sum of squares has finite terms
+    if found.ndim != 2 or not found.size or not math.isfinite(squares):
+        _tokens(x)
+    return found
+
+
+def _array_last(x: Array) -> Array:
+    last: Array = x[-1]
+    return last
+
+
+def _array_max_rolling_mean(x: Array, window: int = 8) -> Array:
+    rows = x[1:] if len(x) > 1 else x
+    width = min(window, len(rows))
+    highest: Array = np.maximum.reduce(rolling_sums(rows, width))
+    highest /= width
+    return highest
+
+
+ARRAY_POOLINGS: dict[str, Callable[[Array], Array]] = {
+    "last": _array_last,
+    "max_rolling_mean": _array_max_rolling_mean,
 }
 
 
@@ -236,12 +278,12 @@ class Site:
         """The site among the keys of a larger object; before `span` was written it was the conversation."""
         return cls(spec["layers"], spec["poolings"], spec.get("span", "conversation"))
 
-    @property
+    @cached_property
     def blocks(self) -> tuple[tuple[int, str], ...]:
         """(layer, pooling) of each block of the vector, in order."""
         return tuple((layer, pooling) for layer in self.layers for pooling in self.poolings)
 
-    @property
+    @cached_property
     def name(self) -> str:
         """Short and readable: `L3+L5:last+max_rolling_mean`, and `@turn` for the last turn alone."""
         whole = "+".join(f"L{layer}" for layer in self.layers) + ":" + "+".join(self.poolings)
@@ -264,11 +306,19 @@ class Site:
             )
         first = turn if self.span == "turn" else 0
         rows = {layer: _one_prompt(states[layer])[first:] for layer in self.layers}
+        if set(self.poolings) <= set(ARRAY_POOLINGS) and all(map(_plain, rows.values())):
+            arrays = {layer: _array(x) for layer, x in rows.items()}
+            blocks = [ARRAY_POOLINGS[pooling](arrays[layer]) for layer, pooling in self.blocks]
+            return torch.from_numpy(np.concatenate(blocks))
         return torch.cat([POOLINGS[pooling](rows[layer]) for layer, pooling in self.blocks])
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values that `Site(**value)` reads back."""
         return {"layers": list(self.layers), "poolings": list(self.poolings), "span": self.span}
+
+
+def _plain(x: Tensor) -> bool:
+    return x.dtype == torch.float32 and x.device.type == "cpu" and not x.requires_grad
 
 
 def _one_prompt(x: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ and all others at once; fitted together, the lines between those that are hard t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -46,6 +47,25 @@ def log_odds(logits: Tensor) -> Tensor:
     own = torch.eye(count, dtype=torch.bool, device=logits.device)
     rivals = torch.cat([others.masked_fill(own, -torch.inf), torch.zeros_like(logits)[..., None]], -1)
     return logits - torch.logsumexp(rivals, -1)
+
+
+def log_odds_of(logits: Sequence[float]) -> list[float]:
+    """`log_odds` of one prompt's finite logits, as plain numbers: of so few, tensors cost ten times more."""
+    top = max(0.0, *logits)
+    weights = [math.exp(z - top) for z in logits]
+    total = math.exp(-top) + sum(weights)
+    return [
+        # the best one's rivals would be lost in the rounding of the total; of the others' it is a part
+        z - top - math.log(total - weights[at]) if z < top else z - _log_sum(logits, at)
+        for at, z in enumerate(logits)
+    ]
+
+
+def _log_sum(logits: Sequence[float], without: int) -> float:
+    """log(1 + sum of exp z_j) over all j but one."""
+    rest = [0.0, *logits[:without], *logits[without + 1 :]]
+    top = max(rest)
+    return top + math.log(sum(math.exp(z - top) for z in rest))
 
 
 def fit_joint(

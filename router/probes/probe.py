@@ -7,12 +7,14 @@ it detects.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal, get_args
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -24,7 +26,7 @@ from ..files import head_field, read_json, read_tensors, sha256_of, write_json, 
 from ..fingerprint import require
 from ..taps import Site
 from .calibrate import Calibration, calibration_from_json
-from .joint import log_odds
+from .joint import log_odds, log_odds_of
 
 Kind = Literal["correct", "reading"]
 FORMAT = 1
@@ -196,6 +198,7 @@ class ProbeBank:
         self._weight = torch.stack([probe.weight for probe in self.probes]).double()
         self._bias = torch.tensor([probe.bias for probe in self.probes], dtype=torch.float64)
         self._rivals = [at for at, probe in enumerate(self.probes) if probe.competes]
+        self._beyond = [at for at, probe in enumerate(self.probes) if probe.type != "linear"]
 
     @classmethod
     def load(cls, folder: Path | str) -> ProbeBank:
@@ -245,8 +248,8 @@ class ProbeBank:
         finite("the pooled vector", x)
         values = x.double().cpu()
         found = values @ self._weight.T + self._bias
-        for at, probe in enumerate(self.probes):
-            if probe.type != "linear" and (more := probe.beyond(values.reshape(-1, self.size))) is not None:
+        for at in self._beyond:
+            if (more := self.probes[at].beyond(values.reshape(-1, self.size))) is not None:
                 found[..., at] += more.reshape(found[..., at].shape)
         return found
 
@@ -259,10 +262,30 @@ class ProbeBank:
             found[..., self._rivals] = log_odds(found[..., self._rivals])
         return found
 
+    def scores_of(self, x: Tensor) -> list[float]:
+        """`scores` of one vector [F] as plain numbers: a prompt waits for this, and of fifteen numbers each
+        call on tensors costs more than the arithmetic.
+        """
+        if x.shape != self._weight.shape[1:]:
+            vector("the pooled vector", x, self.size)
+        plain = x if x.dtype == torch.float32 and x.device.type == "cpu" else x.double().cpu()
+        values = plain.detach().numpy().astype(np.float64)
+        with np.errstate(all="ignore"):  # what is not finite is refused below, by name
+            found: list[float] = (self._weight.numpy().dot(values) + self._bias.numpy()).tolist()
+        for at in self._beyond:
+            more = self.probes[at].beyond(torch.from_numpy(values)[None])
+            found[at] += 0.0 if more is None else float(more)
+        if not all(map(math.isfinite, found)):  # so is x, if the scores are
+            vector("the pooled vector", x, self.size)
+        if self._rivals:
+            odds = log_odds_of([found[at] for at in self._rivals])
+            for at, score in zip(self._rivals, odds, strict=True):
+                found[at] = score
+        return found
+
     def evaluate(self, x: Tensor) -> tuple[tuple[Reading, ...], dict[str, float]]:
         """Return the readings and each specialist's P(correct) for one vector [F]."""
-        scores: Sequence[float] = self.scores(vector("the pooled vector", x, self.size)).tolist()
-        pairs = list(zip(self.probes, scores, strict=True))
+        pairs = list(zip(self.probes, self.scores_of(x), strict=True))
         readings = tuple(_reading(probe, score) for probe, score in pairs if probe.kind == "reading")
         correct = {
             probe.name: probe.calibration.one(score) for probe, score in pairs if probe.kind == "correct"

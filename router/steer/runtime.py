@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ...kernels.steer import SteerTables, gated, steer
 from ...store.errors import UsageError
-from ...store.records import SteeringPlan
+from ...store.records import SteeringEntry, SteeringPlan
 from ..fingerprint import require
 from ..taps import decoder_layers, layer_at, stream
 from .vector import SteeringVector
@@ -29,7 +29,14 @@ def planned(plan: SteeringPlan, vectors: dict[str, SteeringVector]) -> tuple[Ste
         raise UsageError(
             f"the plan names the vectors {missing}; this family has {sorted(vectors)}; fix the policy"
         )
-    return tuple(replace(vectors[e.name], coefficient=e.coefficient, scope=e.scope) for e in plan.entries)
+    return tuple(_as_planned(vectors[entry.name], entry) for entry in plan.entries)
+
+
+def _as_planned(vector: SteeringVector, entry: SteeringEntry) -> SteeringVector:
+    """The vector itself where the plan changes nothing: an engine knows it again, and need not prepare it."""
+    if (vector.coefficient, vector.scope) == (entry.coefficient, entry.scope):
+        return vector
+    return replace(vector, coefficient=entry.coefficient, scope=entry.scope)
 
 
 class Steering:

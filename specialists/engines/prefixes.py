@@ -89,6 +89,8 @@ def _covers(new: Prefix, old: Prefix) -> bool:
 
 def shared(left: Sequence[int], right: Sequence[int]) -> int:
     """Return how many tokens two sequences begin with in common."""
+    if left == right:  # as a prompt that was probed and is answered now
+        return len(left)
     for at, (a, b) in enumerate(zip(left, right, strict=False)):
         if a != b:
             return at

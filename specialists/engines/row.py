@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -21,19 +22,33 @@ class HeadSet:
     """Some heads of a request, stacked by layer so that one product reads all of a layer."""
 
     def __init__(self, heads: Sequence[Head], device: torch.device) -> None:
-        self.heads = tuple(heads)
+        self.heads, self.device = tuple(heads), device
         self.key = tuple(id(head) for head in heads)
         self.each = [at for at, head in enumerate(heads) if head.at == "token"]
         self.ends = [(at, head.name) for at, head in enumerate(heads) if head.at == "end"]
-        self.stacks: list[tuple[int, Tensor, Tensor]] = []
-        order: list[int] = []
-        for layer in dict.fromkeys(head.layer for head in heads):
-            mine = [at for at, head in enumerate(heads) if head.layer == layer]
-            weight = torch.stack([heads[at].weight.float() for at in mine], 1).to(device)
-            bias = torch.tensor([heads[at].bias for at in mine], dtype=torch.float, device=device)
-            self.stacks.append((layer, weight, bias))
-            order += mine
-        self._back = torch.tensor(order, device=device).argsort() if order != sorted(order) else None
+
+    @cached_property
+    def stacks(self) -> list[tuple[int, Tensor, Tensor]]:
+        """(layer, weight [D, heads], bias [heads]), made when a batch first reads with them: some engines
+        read heads themselves.
+        """
+        found = []
+        for layer in self._layers:
+            mine = [head for head in self.heads if head.layer == layer]
+            weight = torch.stack([head.weight.float() for head in mine], 1).to(self.device)
+            bias = torch.tensor([head.bias for head in mine], dtype=torch.float, device=self.device)
+            found.append((layer, weight, bias))
+        return found
+
+    @property
+    def _layers(self) -> Sequence[int]:
+        return tuple(dict.fromkeys(head.layer for head in self.heads))
+
+    @cached_property
+    def _back(self) -> Tensor | None:
+        """Where each head's column is among the stacks'; None where they stand in order."""
+        order = [at for layer in self._layers for at, head in enumerate(self.heads) if head.layer == layer]
+        return None if order == sorted(order) else torch.tensor(order, device=self.device).argsort()
 
     def logits(self, seen: dict[int, Tensor], places: Sequence[int]) -> list[list[float]]:
         """Return the logits of every head, in order, at each of the flat places of kept states [N, D]."""
@@ -118,11 +133,12 @@ class Row:
         text = self._text_of(token)
         ended = token in self.codec.stops or self.stops.stopped
         finish: Finish | None = "stop" if ended else "length" if self.drawn == self.limit else None
-        if self.answering is None:
+        heads = self.answering
+        if heads is None:
             return TokenEvent(token, text, logprob, finish)
-        for at, name in self.answering.ends if finish is not None else ():
+        for at, name in heads.ends if finish is not None else ():
             self.stream.read(name, readings[at])
-        return TokenEvent(token, text, logprob, finish, tuple([readings[at] for at in self.answering.each]))
+        return TokenEvent(token, text, logprob, finish, tuple([readings[at] for at in heads.each]))
 
     def _text_of(self, token: int) -> str:
         text, stops = self.text, self.stops

@@ -42,11 +42,14 @@ def draw(logits: Tensor, sampling: Sampling, index: int, seen: Collection[int] =
         logits = penalised(logits, sampling.repetition, seen)
     if sampling.temperature == 0.0:
         return int(logits.argmax())
-    weights = kept(torch.softmax(logits.double() / sampling.temperature, -1), sampling)
-    sums = weights.cumsum(-1)
-    place = torch.searchsorted(sums, uniform(sampling.seed, index) * float(sums[-1]), right=True)
+    exact = logits.double()
+    if sampling.temperature != 1.0:
+        exact = exact / sampling.temperature
+    weights = kept(torch.softmax(exact, -1), sampling)
+    sums = weights.cumsum(-1).numpy()
+    place = int(sums.searchsorted(uniform(sampling.seed, index) * sums[-1], side="right"))
     # a last sum that was rounded down may be passed: the last token that can be drawn is meant then
-    return min(int(place), int(weights.nonzero()[-1]))
+    return place if place < len(sums) else int(weights.nonzero()[-1])
 
 
 def penalised(logits: Tensor, repetition: float, seen: Collection[int]) -> Tensor:

@@ -135,10 +135,11 @@ class Stream(Iterator[TokenEvent]):
         self._held = states
 
     def hold_more(self, tokens: int) -> None:
-        """Count tokens whose states were written into what is held."""
-        with self._changed:
-            if not self._over:
-                self._filled += tokens
+        """Count tokens whose states were written into what is held; only the engine's thread does, so
+        without the lock.
+        """
+        if not self._over:
+            self._filled += tokens
 
     def fail(self, error: BaseException) -> None:
         """End with an error, which the reader meets after the events that are already there."""

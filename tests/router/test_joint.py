@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from pilothouse.router.probes.fit import fit_logistic
-from pilothouse.router.probes.joint import RIDGES, fit_joint, log_odds
+from pilothouse.router.probes.joint import RIDGES, fit_joint, log_odds, log_odds_of
 from pilothouse.store.errors import UsageError
 
 CLASSES = 4  # three and nobody
@@ -30,6 +30,17 @@ def test_log_odds_are_those_of_the_softmax_with_nobody() -> None:
     torch.testing.assert_close(log_odds(logits[2]), log_odds(logits)[2])
     sure = torch.tensor([800.0, -800.0], dtype=torch.float64)
     assert log_odds(sure).tolist() == [800.0, -1600.0]
+
+
+def test_log_odds_of_one_prompt_are_those_of_many() -> None:
+    draw = torch.Generator().manual_seed(1)
+    rows = [s * torch.randn(n, dtype=torch.float64, generator=draw) for n in (1, 2, 8) for s in (0.1, 5, 400)]
+    rows += [torch.tensor(one).double() for one in ([800.0, -800.0], [2000.0, 1200.0], [3.0, 3.0], [-900.0])]
+    for row in rows:
+        wanted = log_odds(row)
+        torch.testing.assert_close(
+            torch.tensor(log_odds_of(row.tolist()), dtype=torch.float64), wanted, rtol=1e-13, atol=1e-13
+        )
 
 
 def test_planted_classes_are_told_apart_and_their_chances_come_true() -> None:

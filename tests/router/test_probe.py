@@ -4,6 +4,7 @@ import json
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import torch
@@ -21,6 +22,15 @@ def probe(name: str = "facts", kind: str = "correct", seed: int = 0, **fields: o
     weight = torch.randn(2 * WIDTH, generator=torch.Generator().manual_seed(seed))
     base = Probe(name, kind, weight, 0.3, Platt(1.5, -0.2), 0.5, SITE, "f" * 64, {"auroc": 0.9})  # type: ignore[arg-type]
     return replace(base, **fields)  # type: ignore[arg-type]
+
+
+class Squared(Probe):
+    """Beyond the linear part, the square of the first number."""
+
+    type: ClassVar[str] = "squared"
+
+    def beyond(self, x: torch.Tensor) -> torch.Tensor:
+        return x[:, 0] ** 2
 
 
 @pytest.fixture
@@ -63,6 +73,22 @@ def test_bank_reads_what_each_probe_reads(bank: ProbeBank) -> None:
     assert harm.score == pytest.approx(bank.probes[2].logit(x))
     assert bank.read(x) == readings
     assert bank.correct(x) == correct
+
+
+def test_one_vector_has_the_scores_it_has_among_many(bank: ProbeBank) -> None:
+    rivals = ProbeBank([replace(one, competes=one.kind == "correct") for one in bank.probes])
+    for one in (bank, rivals, ProbeBank([Squared(**vars(probe())), *bank.probes[1:]])):
+        x = torch.randn(2 * WIDTH)
+        for given in (x, x.double(), x.bfloat16()):
+            wanted = one.scores(given[None])[0]
+            torch.testing.assert_close(torch.tensor(one.scores_of(given), dtype=torch.float64), wanted)
+    for bad, said in ((x[1:], r"\[13\]"), (x[None], "must be a vector"), (x / 0, "not finite")):
+        with pytest.raises(UsageError, match=said):
+            bank.scores_of(bad)
+    bad = x.clone()
+    bad[3], bad[4] = float("inf"), -float("inf")
+    with pytest.raises(UsageError, match="2 numbers"):
+        bank.evaluate(bad)
 
 
 def test_many_rows_equal_one_by_one(bank: ProbeBank) -> None:

@@ -288,3 +288,4 @@ def test_plan_becomes_vectors() -> None:
     assert found.gate is one.gate
     with pytest.raises(UsageError, match=r"\['push'\]"):
         planned(SteeringPlan(entries=(entry,)), {})
+    assert planned(SteeringPlan(entries=(one.entry("r"),)), {"push": one}) == (one,), "the very object"

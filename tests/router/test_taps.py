@@ -9,6 +9,8 @@ from torch import nn
 from transformers import LlamaModel, T5Config, T5ForConditionalGeneration
 
 from pilothouse.router.taps import (
+    ARRAY_POOLINGS,
+    POOLINGS,
     Site,
     Taps,
     decoder_layers,
@@ -130,6 +132,26 @@ def test_bad_states_are_refused() -> None:
                 pool(bad)
     with pytest.raises(UsageError, match="window is 0"):
         pool_max_rolling_mean(torch.ones(2, 2), window=0)
+
+
+@pytest.mark.parametrize("tokens", [1, 2, 8, 9, 30])
+def test_arrays_are_pooled_to_the_bits_of_tensors(tokens: int) -> None:
+    site = Site((0, 3), tuple(ARRAY_POOLINGS), "turn")
+    states = {layer: torch.randn(tokens + 2, 33) for layer in site.layers}
+    wanted = torch.cat([POOLINGS[name](states[layer][2:]) for layer, name in site.blocks])
+    assert torch.equal(site.vector(states, 2), wanted)
+    assert torch.equal(site.vector({layer: x.requires_grad_() for layer, x in states.items()}, 2), wanted)
+
+
+def test_states_that_cannot_be_pooled_are_refused() -> None:
+    site, large = Site((0,)), torch.full((4, 3), 1e30)
+    assert torch.equal(site.vector({0: large}), large[-1])  # though its squares overflow
+    for bad in (torch.inf, -torch.inf, torch.nan):
+        large[1, 2] = bad
+        with pytest.raises(UsageError, match="not finite"):
+            site.vector({0: large})
+    with pytest.raises(UsageError, match=r"\[0, 3\]"):
+        site.vector({0: torch.ones(0, 3)})
 
 
 def test_site_lays_blocks_out_layer_by_layer() -> None:

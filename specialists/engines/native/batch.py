@@ -6,8 +6,8 @@ import time
 from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, cast
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -22,7 +22,7 @@ from . import library as lib
 from .model import NativeModel, Numbered, Plan
 from .model import Sequence as Cached
 from .plans import plan_of
-from .run import Run
+from .run import Run, Steps
 
 if TYPE_CHECKING:
     from ..rows import RowCache
@@ -31,6 +31,7 @@ BLOCK = 32
 # Tokens that the engine draws by itself before Python looks again: as many as take about PAUSE seconds.
 # Between two looks no request joins and none is cancelled; at each, other Python threads keep it waiting.
 MOST, PAUSE = 8, 0.01
+PLANS = 64  # of requests of late; enough for all that are answered at once
 CPU = torch.device("cpu")
 
 
@@ -61,9 +62,11 @@ class NativeRow(Row):
         return cast(Cached, self.cache)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class _Span:
-    """A row's tokens of one step: its runs, at most one of prompt and one of generation."""
+    """A row's tokens of one step, from its token `first` on: its runs, at most one of prompt and one of
+    generation.
+    """
 
     row: NativeRow
     runs: tuple[Run, ...]
@@ -81,11 +84,38 @@ class _Span:
         return self.draws and row.plain and not row.request.taps and not row.reading
 
     @property
+    def single(self) -> bool:
+        """Whether it is one token of generation."""
+        return len(self.runs) == 1 and self.runs[0].generation and len(self.runs[0].tokens) == 1
+
+    @property
     def prompt(self) -> Run | None:
         """The run that holds the prompt's last token, if it is read now."""
         found = self.runs[0]
         last = self.row.boundary - 1
         return found if self.first <= last < self.first + len(found.tokens) else None
+
+
+@dataclass(eq=False)
+class _Turn:
+    """One step of a model's rows."""
+
+    rows: list[NativeRow]
+    spans: list[_Span]
+    steps: Steps
+
+    def __post_init__(self) -> None:
+        self.simple = all(span.simple for span in self.spans)
+        self._single = all(span.draws and span.single for span in self.spans)
+
+    def onward(self) -> bool:
+        """Let every row read the token that it drew last; False where a row read more, or is to read more."""
+        if not self._single or any(span.row.unread != 1 for span in self.spans):
+            return False
+        for span in self.spans:
+            span.first = span.row.sequence.length
+        self.steps.onward([span.row.tokens[-1] for span in self.spans])
+        return True
 
 
 class NativeBatch(RowBatch[NativeModel, NativeRow]):
@@ -96,9 +126,9 @@ class NativeBatch(RowBatch[NativeModel, NativeRow]):
         self.models[TRUNK] = trunk
         self.adapters: dict[str, Numbered] = {}
         self._stops = array("i", codec.stops)
-        # made when a request is checked, taken when its row is opened
-        self._plans: WeakKeyDictionary[Request, Plan] = WeakKeyDictionary()
+        self._plan_of = lru_cache(maxsize=PLANS)(plan_of)
         self._pace: dict[str, float] = {}  # seconds that a token took of late, by model
+        self._turns: dict[str, _Turn] = {}  # the last step, by model
 
     # -- rows ----------------------------------------------------------------------------------------------
 
@@ -130,27 +160,36 @@ class NativeBatch(RowBatch[NativeModel, NativeRow]):
             answering=HeadSet(answering, CPU) if answering else None,
             asking=HeadSet(asking, CPU) if asking else None,
             acting=self.adapters.get(request.specialist),
-            steering=self._plans.pop(request, None) or _plan(request, model),
+            steering=self.plan(request, model),
             reading=[head.name for head in (*asking, *answering)],
             states=states,
             states_from=first,
         )
 
-    def plan(self, request: Request, model: NativeModel) -> None:
-        """Make the plan of a request that is about to be submitted.
+    def plan(self, request: Request, model: NativeModel) -> Plan | None:
+        """Return the plan of a request. Those with the same vectors and heads, the very objects, share one:
+        a family's are made once, and preparing them takes longer than a token.
 
         Raises:
             UsageError: as `plan_of`.
         """
-        if (plan := _plan(request, model)) is not None:
-            self._plans[request] = plan
+        if not request.vectors and not request.heads:
+            return None
+        asking, answering = _heads(request)
+        return self._plan_of(model, request.vectors, (*asking, *answering))
+
+    def forget(self) -> None:
+        """Let go of what is kept for requests to come."""
+        self.prefixes.clear()
+        self.adapters.clear()
+        self._plan_of.cache_clear()
 
     def _begun(self, request: Request, stream: Stream, model: NativeModel, asked: bool) -> Cached:
         """A sequence that holds as much of the prompt as was read alike; never so much that nothing is left
         to read.
         """
         most = len(request.tokens) - (asked or not self.codec.invocation)
-        found = self._known(request, model) if request.reuse else None
+        found = self._known(request) if request.reuse else None
         if found is None or min(found[2], most) < 1:
             return model.sequence()
         sequence, states, common = found
@@ -160,22 +199,16 @@ class NativeBatch(RowBatch[NativeModel, NativeRow]):
             stream.tap(layer, states[layer][: twin.length])
         return twin
 
-    def _known(self, request: Request, model: NativeModel) -> tuple[Cached, Mapping[int, Tensor], int] | None:
-        name = self.name_of(request)
-        key, prefill = key_of(name, request.vectors), request.prefill
+    def _known(self, request: Request) -> tuple[Cached, Mapping[int, Tensor], int] | None:
+        """The prompt read before that shares most with this one and was read alike: its sequence, its states,
+        and how many tokens they share.
+        """
+        key, prefill = key_of(self.name_of(request), request.vectors), request.prefill
         if prefill is not None and key == key_of(TRUNK, ()) and set(request.taps) <= set(prefill.states):
             held = self.held(prefill)
             if held is not None:
                 return held, prefill.states, len(prefill.tokens)
-        return self.known(name, request.vectors, request.tokens, request.taps)
-
-    def known(
-        self, model: str, vectors: Sequence[object], tokens: Sequence[int], layers: Sequence[int]
-    ) -> tuple[Cached, Mapping[int, Tensor], int] | None:
-        """The prompt read before that shares most with `tokens` and was read alike: its sequence, its states,
-        and how many tokens they share.
-        """
-        found = self.prefixes.find(key_of(model, vectors), tokens, layers)  # type: ignore[arg-type]
+        found = self.prefixes.find(key, request.tokens, request.taps)
         if found is None:
             return None
         return cast(Cached, found[0].cache), found[0].states, found[1]
@@ -186,7 +219,8 @@ class NativeBatch(RowBatch[NativeModel, NativeRow]):
         return handle.sequence if isinstance(handle, Held) and handle.owner is self else None
 
     def shut(self, row: NativeRow) -> None:
-        """Nothing: what a row holds goes when it does."""
+        """Let go of the last step, which held the row; what a row holds goes when it does."""
+        self._turns.pop(row.model, None)
 
     # -- steps ---------------------------------------------------------------------------------------------
 
@@ -194,29 +228,37 @@ class NativeBatch(RowBatch[NativeModel, NativeRow]):
         """Make one step a model."""
         most = min(self.capacity.chunk, self.models[TRUNK].rows - len(rows))
         for name in dict.fromkeys(row.model for row in rows):
-            model = self.models[name]
-            work = self.shared_out([row for row in rows if row.model == name], most)
-            spans = [_span(row, tokens) for row, tokens in work]
-            self._advance(name, model, spans)
-            for span in spans:
+            turn = self._turn(name, [row for row in rows if row.model == name], most)
+            self._advance(name, turn)
+            for span in turn.spans:
                 try:
-                    self._deliver(model, span)
+                    self._deliver(span)
                 except Exception as error:
                     span.row.stream.fail(error)
 
-    def _advance(self, name: str, model: NativeModel, spans: Sequence[_Span]) -> None:
+    def _turn(self, name: str, rows: list[NativeRow], most: int) -> _Turn:
+        """What these rows do in their next step: as in the last one, if each read one token then and now."""
+        turn = self._turns.get(name)
+        if turn is None or turn.rows != rows or not turn.onward():
+            model = self.models[name]
+            spans = [_span(row, tokens) for row, tokens in self.shared_out(rows, most)]
+            steps = model.steps([run for span in spans for run in span.runs])
+            turn = self._turns[name] = _Turn(rows, spans, steps)
+        return turn
+
+    def _advance(self, name: str, turn: _Turn) -> None:
         """One step, or several at once where every row draws the likeliest token and nobody looks inside."""
         several = 1
-        if all(span.simple for span in spans):
+        if turn.simple:
             several = min(MOST, max(1, int(PAUSE / self._pace.get(name, PAUSE))))
-        for span in spans:
-            span.runs[-1].most = min(several, span.row.limit - span.row.drawn)
+            for span in turn.spans:
+                span.runs[-1].most = min(several, span.row.limit - span.row.drawn)
         begun = time.perf_counter()
-        model.step([run for span in spans for run in span.runs], self._stops)
-        count = max((len(span.runs[-1].drawn) for span in spans), default=1)
+        turn.steps.make(self._stops)
+        count = max((len(span.runs[-1].drawn) for span in turn.spans), default=1)
         self._pace[name] = (time.perf_counter() - begun) / max(1, count)
 
-    def _deliver(self, model: NativeModel, span: _Span) -> None:
+    def _deliver(self, span: _Span) -> None:
         """Hand a row what is its own."""
         row, last = span.row, span.runs[-1]
         for run in span.runs:
@@ -253,7 +295,7 @@ class NativeBatch(RowBatch[NativeModel, NativeRow]):
             sequence = row.sequence.fork(row.boundary)
         except MemoryError:
             return
-        states = {layer: x[: row.boundary].clone() for layer, x in row.stream.states.items()}
+        states = {layer: x[: row.boundary] for layer, x in row.stream.states.items()}
         key = key_of(row.model, row.request.vectors)
         self.prefixes.put(Prefix(key, row.request.tokens, cast("RowCache", sequence), states))
 
@@ -262,11 +304,6 @@ def _heads(request: Request) -> tuple[list[Head], list[Head]]:
     """Heads that read the prompt's end, and those that read the answer: the order of a plan's."""
     asking = [head for head in request.heads if head.at == "prompt"]
     return asking, [head for head in request.heads if head.at != "prompt"]
-
-
-def _plan(request: Request, model: NativeModel) -> Plan | None:
-    asking, answering = _heads(request)
-    return plan_of(model, request.vectors, (*asking, *answering))
 
 
 def _span(row: NativeRow, tokens: int) -> _Span:

@@ -8,7 +8,7 @@ gets does not depend on its neighbours, bit for bit.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -101,8 +101,7 @@ class NativeEngine(LocalEngine[NativeModel]):
     def close(self) -> None:
         """End what is under way with EngineClosed; forget specialists and prompts."""
         self._scheduler.close()
-        self._batch.prefixes.clear()
-        self._batch.adapters.clear()
+        self._batch.forget()
 
     # -- prompt --------------------------------------------------------------------------------------------
 
@@ -116,31 +115,29 @@ class NativeEngine(LocalEngine[NativeModel]):
         tokens, begun = tuple(tokens), time.perf_counter()
         self._fits(tokens)
         self._check_layers(layers)
-        known = self._batch.known(TRUNK, (), tokens, layers)
-        states: Mapping[int, Tensor] = {}
-        if known is None:
-            sequence = self.trunk.sequence()
-        else:
-            sequence, states = _fork(known[0], known[2]), known[1]
-        done = sequence.length
-        read, _ = self._read(Run(sequence, tokens[done:], taps=tuple(layers)))
-        whole = {
-            layer: torch.cat((states[layer][:done], read[layer])) if done else read[layer] for layer in layers
-        }
-        prefill = Prefill(
-            tokens, whole, 1e3 * (time.perf_counter() - begun), done, Held(sequence, self._batch)
-        )
-        kept = Prefix(key_of(TRUNK, ()), tokens, cast(RowCache, sequence), whole)
-        self._batch.prefixes.put(kept)
-        return prefill
+        known, done = self._batch.prefixes.find(key_of(TRUNK, ()), tokens, layers) or (None, 0)
+        if known is None or known.tokens != tokens:
+            known = self._further(known, done, tokens, layers)
+        self._batch.prefixes.put(known)
+        states = {layer: known.states[layer] for layer in layers}
+        handle = Held(cast(Cached, known.cache), self._batch)
+        return Prefill(tokens, states, 1e3 * (time.perf_counter() - begun), done, handle)
+
+    def _further(
+        self, known: Prefix | None, done: int, tokens: tuple[int, ...], layers: Sequence[int]
+    ) -> Prefix:
+        """Read a prompt after its first `done` tokens, which are those of a known one."""
+        sequence = self.trunk.sequence() if known is None else _fork(cast(Cached, known.cache), done)
+        states, _ = self._read(Run(sequence, tokens[done:], taps=tuple(layers)))
+        if known is not None:
+            states = {layer: torch.cat((known.states[layer][:done], x)) for layer, x in states.items()}
+        return Prefix(key_of(TRUNK, ()), tokens, cast(RowCache, sequence), states)
 
     def _read(self, run: Run) -> tuple[dict[int, Tensor], float]:
         """Read a run of any length, in pieces; return tapped states and its targets' log-probability."""
-        model, total = run.sequence.model, 0.0
-        states: dict[int, list[Tensor]] = {
-            layer: [torch.empty(0, model.config.hidden_size)] for layer in run.taps
-        }
-        for start in range(0, len(run.tokens), model.rows):
+        model, total, count = run.sequence.model, 0.0, len(run.tokens)
+        states = torch.empty(len(run.taps), count, model.config.hidden_size)
+        for start in range(0, count, model.rows):
             piece = Run(
                 run.sequence,
                 run.tokens[start : start + model.rows],
@@ -150,6 +147,8 @@ class NativeEngine(LocalEngine[NativeModel]):
                 targets=None if run.targets is None else run.targets[start : start + model.rows],
                 taps=run.taps,
                 taps_steered=run.taps_steered,
+                into=states,
+                at=start,
             )
             model.step([piece])
             if piece.status == lib.NOT_FINITE:
@@ -158,11 +157,9 @@ class NativeEngine(LocalEngine[NativeModel]):
                 raise RequestFailed("the cache's memory is used up: close other requests and prefills")
             if piece.status != lib.OK:
                 raise RequestFailed(f"reading failed at token {run.sequence.length} (code {piece.status})")
-            for layer, found in piece.states.items():
-                states[layer].append(found)
             if piece.logprobs is not None:
                 total += float(piece.logprobs.sum())
-        return {layer: torch.cat(parts) for layer, parts in states.items()}, total
+        return dict(zip(run.taps, states, strict=True)), total
 
     def _fits(
         self, tokens: Sequence[int], who: str = "this family", model: NativeModel | None = None

@@ -20,8 +20,7 @@ from ...adapters import Adapter
 from ...leanconfig import LeanConfig, NotLean
 from ...weights import AdapterFileError, read_json
 from . import library as lib
-from .run import Run
-from .run import step as advance
+from .run import Run, Steps
 from .weights import Precision, Stored, StoredFolder
 
 MAPS: Final = {
@@ -289,7 +288,11 @@ class NativeModel:
 
         A run that draws several tokens ends early with one of `stops` (numbers of tokens, array type "i").
         """
-        advance(self.handle, runs, self.config.vocab_size, stops)
+        self.steps(runs).make(stops)
+
+    def steps(self, runs: Many[Run]) -> Steps:
+        """Lay runs out for a step, and for those after it that read one token more each."""
+        return Steps(self.handle, runs, self.config.vocab_size)
 
 
 def _free_model(native: Any, handle: int, context: Context) -> None:

@@ -29,6 +29,8 @@ TOLD: Final = struct.Struct("@2i2f")
 SIZE: Final = ASKED.size + TOLD.size
 MORE: Final = struct.Struct("@2P2i")  # struct ph_more: where tokens and logprobs go; most, and how many came
 FLOAT: Final = 4
+TAPS: Final = struct.Struct("@P")
+TAPS_AT: Final = 5 * TAPS.size  # where a run's structure says where its states go
 
 
 @dataclass(eq=False, slots=True)
@@ -68,6 +70,9 @@ class Run:
     logits: Tensor | None = None
     _floats: array[float] | None = None
     _first: int = 0
+    _place: int = 0
+    _taps: int = 0  # where in memory its states go, and how many bytes a token's take
+    _state: int = 0
 
     @property
     def heads(self) -> int:
@@ -98,10 +103,11 @@ class Run:
 
     def last_readings(self, skip: int = 0) -> list[float]:
         """Return what the heads from `skip` on read at the last token."""
-        if self._floats is None or not self.heads:
+        heads = 0 if self.plan is None else self.plan.heads
+        if self._floats is None or not heads:
             return []
-        end = self._first + len(self.tokens) * self.heads
-        return self._floats[end - self.heads + skip : end].tolist()
+        end = self._first + len(self.tokens) * heads
+        return self._floats[end - heads + skip : end].tolist()
 
     @property
     def logprobs(self) -> Tensor | None:
@@ -123,33 +129,59 @@ class Run:
         return dict(zip(self.taps, whole, strict=True))
 
 
-def step(handle: int, runs: Sequence[Run], vocabulary: int, stops: array[int] | None = None) -> None:
-    """Advance every run's sequence by its tokens, further where it draws several; see `NativeModel.step`."""
-    ints, told = array("i"), 0
-    for run in runs:
-        ints.extend(run.tokens)
-        if run.targets is not None:
-            ints.extend(run.targets)
-        ints.extend(run.taps)
-        run._first = told
-        told += run.floats
-    floats = array("f", bytes(FLOAT * told))
-    structures = C.create_string_buffer(SIZE * len(runs))
-    place, memory = ints.buffer_info()[0], floats.buffer_info()[0]
-    for index, run in enumerate(runs):
-        run._floats = floats
-        place = _write(structures, SIZE * index, run, place, memory + FLOAT * run._first, vocabulary)
-    if any(run.most > 1 for run in runs):
-        _go_on(handle, structures, runs, stops or array("i"))
-        return
-    lib.check(lib.library().ph_step(handle, structures, len(runs)))
-    for index, run in enumerate(runs):
-        answer = TOLD.unpack_from(structures, SIZE * index + ASKED.size)
-        run.status, run.token, run.logprob, run.normaliser = answer
-        if run.draw and run.status == lib.OK:
-            run.drawn = ((run.token, run.logprob),)
-        if run.status in (lib.OK, lib.NOT_FINITE):
-            run.sequence.length += len(run.tokens)
+class Steps:
+    """Runs laid out as the engine reads them, and the steps over them.
+
+    What a request asks stays the same from token to token, so it is laid out once and then moved on.
+    """
+
+    def __init__(self, handle: int, runs: Sequence[Run], vocabulary: int) -> None:
+        """Lay out runs of the model with this handle and so large a vocabulary."""
+        self.runs, self._handle = runs, handle
+        self._ints, told = array("i"), 0
+        for run in runs:
+            run._place = len(self._ints)
+            self._ints.extend(run.tokens)
+            if run.targets is not None:
+                self._ints.extend(run.targets)
+            self._ints.extend(run.taps)
+            run._first = told
+            told += run.floats
+        floats = array("f", bytes(FLOAT * told))
+        self._structures = C.create_string_buffer(SIZE * len(runs))
+        place, memory = self._ints.buffer_info()[0], floats.buffer_info()[0]
+        for index, run in enumerate(runs):
+            run._floats = floats
+            asked = _asked(run, place + 4 * run._place, memory + FLOAT * run._first, vocabulary)
+            ASKED.pack_into(self._structures, SIZE * index, *asked)
+
+    def make(self, stops: array[int] | None = None) -> None:
+        """Advance every run's sequence by its tokens, further where it draws several (`NativeModel.step`)."""
+        if any(run.most > 1 for run in self.runs):
+            _go_on(self._handle, self._structures, self.runs, stops or array("i"))
+            return
+        lib.check(lib.library().ph_step(self._handle, self._structures, len(self.runs)))
+        for index, run in enumerate(self.runs):
+            answer = TOLD.unpack_from(self._structures, SIZE * index + ASKED.size)
+            run.status, run.token, run.logprob, run.normaliser = answer
+            if run.draw and run.status == lib.OK:
+                run.drawn = ((run.token, run.logprob),)
+            if run.status in (lib.OK, lib.NOT_FINITE):
+                run.sequence.length += len(run.tokens)
+
+    def onward(self, tokens: Sequence[int]) -> None:
+        """Let each run, of one token so far, read one more next: `tokens` names it for every run.
+
+        What the engine tells is written over what it told, but for states that go `into` memory given: those
+        of the next token come behind.
+        """
+        for index, (run, token) in enumerate(zip(self.runs, tokens, strict=True)):
+            run.tokens, run.drawn = (token,), ()
+            self._ints[run._place] = token
+            if run.into is not None and run.taps:
+                run.at += 1
+                run._taps += run._state
+                TAPS.pack_into(self._structures, SIZE * index + TAPS_AT, run._taps)
 
 
 def _go_on(handle: int, structures: Any, runs: Sequence[Run], stops: array[int]) -> None:
@@ -172,10 +204,8 @@ def _go_on(handle: int, structures: Any, runs: Sequence[Run], stops: array[int])
             run.sequence.length += len(run.tokens) + max(0, end - first - 1)
 
 
-def _write(to: Any, offset: int, run: Run, place: int, told: int, vocabulary: int) -> int:
-    """Write a run's structure; `place` is where its integers lie, `told` where its floats will. Returns where
-    the next run's integers lie.
-    """
+def _asked(run: Run, place: int, told: int, vocabulary: int) -> tuple[int, ...]:
+    """A run's structure; `place` is where its integers lie, `told` where its floats will."""
     count, heads = len(run.tokens), run.heads
     after = place + 4 * count
     targets = logprobs = logits = layers = taps = stride = 0
@@ -190,13 +220,12 @@ def _write(to: Any, offset: int, run: Run, place: int, told: int, vocabulary: in
     if run.taps:
         width = run.sequence.model.config.hidden_size
         layers, taps, stride = after, told, count * width
-        after += 4 * len(run.taps)
         if run.into is not None:
+            run._state = FLOAT * width
+            run._taps = taps = run.into.data_ptr() + run._state * run.at
             stride = run.into.stride(0)
-            taps = run.into.data_ptr() + FLOAT * run.at * width
-    ASKED.pack_into(
-        to, offset, place, targets, logprobs, logits, layers, taps, readings, stride, run.sequence.number,
-        count, -1 if run.adapter is None else run.adapter.number, -1 if run.plan is None else run.plan.number,
+    return (
+        place, targets, logprobs, logits, layers, taps, readings, stride, run.sequence.number, count,
+        -1 if run.adapter is None else run.adapter.number, -1 if run.plan is None else run.plan.number,
         run.generation, run.draw, len(run.taps), run.taps_steered,
     )  # fmt: skip
-    return after

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -39,6 +41,16 @@ def test_draws_have_the_shares_of_the_logits(sampling: Sampling) -> None:
     shares = torch.bincount(torch.tensor(drawn), minlength=5) / 3000
     assert (shares - expected).abs().max() < 0.04
     assert set(drawn) <= set(weights.nonzero().flatten().tolist())
+
+
+@pytest.mark.parametrize("sampling", [Sampling(1.0), Sampling(0.7), Sampling(1.3, top_k=40, top_p=0.8)])
+def test_a_draw_is_the_first_token_whose_sum_passes_the_number(sampling: Sampling) -> None:
+    for seed in range(50):
+        logits = 4 * torch.randn(900, generator=torch.Generator().manual_seed(seed))
+        weights = kept(torch.softmax(logits.double() / sampling.temperature, -1), sampling)
+        sums = weights.cumsum(-1)
+        place = torch.searchsorted(sums, uniform(seed, 5) * float(sums[-1]), right=True)
+        assert draw(logits, replace(sampling, seed=seed), 5) == min(int(place), int(weights.nonzero()[-1]))
 
 
 def test_filters_keep_the_fewest_likeliest() -> None:

@@ -190,25 +190,22 @@ def test_a_full_cache_fails_the_reading_and_nothing_else(
     engine.close()
 
 
-def test_a_plan_is_made_once_for_each_submission(
-    engine: NativeEngine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    made, calls = native_batch.plan_of, 0
-
-    def counted(*given: Any) -> Any:
-        nonlocal calls
-        calls += 1
-        return made(*given)
-
-    monkeypatch.setattr(native_batch, "plan_of", counted)
+def test_a_plan_is_made_once_for_the_same_vectors_and_heads(engine: NativeEngine) -> None:
     width = engine.trunk.config.hidden_size
     heads = tuple(Head(name, 0, torch.ones(width), at=at) for name, at in (("a", "end"), ("b", "prompt")))
     request = Request(prompt(engine, "boat"), "alpha", Sampling(max_tokens=3), heads=heads, reuse=False)
-    found = []
-    for count in (1, 2):
+    batch, model = engine._batch, engine.trunk
+    plan, found = batch.plan(request, model), []
+    for _ in range(2):
         stream = engine.submit(request)
         found.append((list(stream), dict(stream.readings)))
-        assert calls == count
+        assert batch.plan(replace(request, tokens=(5,)), model) is plan
+    other = replace(request, heads=(heads[0], replace(heads[1], weight=2 * heads[1].weight)))
+    assert batch.plan(other, model) is not plan
+    twice = engine.submit(other)
+    assert len(list(twice)) == len(found[0][0])
+    assert twice.readings["b"] == pytest.approx((2 * found[0][1]["b"][0],))
+    assert batch.plan(replace(request, heads=()), model) is None
     assert found[0] == found[1]
     broken = replace(request, heads=(heads[0], Head("c", 0, torch.full((width,), torch.nan))))
     with pytest.raises(UsageError, match="'c'"):

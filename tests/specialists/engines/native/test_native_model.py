@@ -311,6 +311,45 @@ def test_several_tokens_in_one_call_are_those_of_as_many_steps(
     assert drawn(model, 1, lengths, (stop,)) == drawn(model, 8, lengths, (stop,)) == cut
 
 
+def test_steps_that_go_onward_have_the_bits_of_steps_laid_out_anew(
+    context: Context, folders: dict[str, Path]
+) -> None:
+    model = NativeModel(context, folders["qwen3"])
+    heads = [Head("h", 1, torch.randn(WIDTH, generator=torch.Generator().manual_seed(2)))]
+    plan = plan_of(model, (vector("add", 1.5, Gate(0, torch.ones(WIDTH), 0.0, 0.0)),), heads)
+
+    def seen(onward: bool) -> list[Any]:
+        kept = torch.full((2, 6, WIDTH), torch.nan)
+
+        def laid(tokens: Sequence[int], at: int) -> list[Run]:
+            looked = Run(rows[0], tokens[:1], None, plan, True, True, True, taps=(1, 0), into=kept, at=at)
+            return [looked, Run(rows[1], tokens[1:], generation=True, draw=True)]
+
+        rows, found = [model.sequence(), model.sequence()], []
+        runs = laid(IDS[:2], 1)
+        steps = model.steps(runs)
+        for at in range(1, 5):
+            steps.make()
+            looked, other = runs
+            assert looked.logits is not None
+            states = [x.clone() for x in looked.states.values()]
+            found.append((looked.logits.clone(), looked.last_readings(), states, looked.drawn, other.drawn))
+            if onward:
+                steps.onward([run.token for run in runs])
+            else:
+                runs = laid([run.token for run in runs], at + 1)
+                steps = model.steps(runs)
+        assert kept[:, 0].isnan().all()
+        return [*found, kept[:, 1:5]]
+
+    plain, moved = seen(False), seen(True)
+    assert torch.equal(plain[-1], moved[-1])
+    for one, other in zip(plain[:-1], moved[:-1], strict=True):
+        assert torch.equal(one[0], other[0])
+        assert all(map(torch.equal, one[2], other[2]))
+        assert (one[1], one[3], one[4]) == (other[1], other[3], other[4])
+
+
 def test_what_was_drawn_before_a_failure_is_told(context: Context, folders: dict[str, Path]) -> None:
     """The context ends after two more tokens; the run beside it goes on."""
     model = NativeModel(context, folders["llama"])
