@@ -1,5 +1,6 @@
 """The benchmark of overheads measures what it says, on a family of random weights."""
 
+from array import array
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -35,24 +36,25 @@ def test_several_tokens_in_one_call_are_measured_as_such(
     """Both contenders draw the same tokens, one of them in fewer steps; the constant is as before."""
     from pilothouse.specialists.engines.native import batch
     from pilothouse.specialists.engines.native.engine import NativeEngine
+    from pilothouse.specialists.engines.native.run import Steps
 
     monkeypatch.setattr(batch, "PAUSE", 1e3)
     family = Family.open(make_family(tmp_path / "toy"))
     engine, seen = NativeEngine(family, 1), dict[int, list[list[int]]]()
     try:
         bench, calls = overhead._Bench(family, engine, "native", 1, 0), dict[int, int]()
-        advance = engine.trunk.step
+        advance = Steps.make
 
-        def counted(*given: object) -> None:
+        def counted(steps: Steps, stops: array[int] | None = None) -> None:
             calls[batch.MOST] = calls.get(batch.MOST, 0) + 1
-            advance(*given)  # type: ignore[arg-type]
+            advance(steps, stops)
 
         def answer(requests: Sequence[Request]) -> float:
             streams = engine.submit_all(requests, wait=None)
             seen.setdefault(batch.MOST, []).extend([event.token for event in stream] for stream in streams)
             return 1.0
 
-        monkeypatch.setattr(engine.trunk, "step", counted)
+        monkeypatch.setattr(Steps, "make", counted)
         monkeypatch.setattr(bench, "answer", answer)
         section = bench.steps()
     finally:
