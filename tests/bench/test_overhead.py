@@ -1,5 +1,7 @@
 """The benchmark of overheads measures what it says, on a family of random weights."""
 
+from __future__ import annotations
+
 from array import array
 from collections.abc import Sequence
 from pathlib import Path
