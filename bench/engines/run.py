@@ -284,10 +284,11 @@ def _against_peft(shape: Shape, base: str, theirs: str, found: dict[str, Found],
 
 def _reading(contenders: Sequence[Contender], shape: Shape, seed: int) -> dict[str, Found]:
     """What reading a long prompt takes, three rounds in turn."""
+    prompt = prompts_for(shape, 1, seed, LONG)
     found = {one.name: Found() for one in contenders}
     for _ in range(3):
         for one in contenders:
-            found[one.name].add(one.run(prompts_for(shape, 1, seed, LONG), 1))
+            found[one.name].add(one.run(prompt, 1))
     return found
 
 

@@ -12,30 +12,19 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from tiny_shape import TINY
 
 from pilothouse.bench.circumstances import preloaded
 from pilothouse.bench.engines import run, vllm_native
 from pilothouse.bench.engines.contenders import Native, Times, random_adapters
 from pilothouse.bench.engines.rounds import measure, prompts_for
-from pilothouse.bench.engines.shapes import Shape, make_folder
+from pilothouse.bench.engines.shapes import make_folder
 from pilothouse.bench.engines.vllm_native import Bench, Pair, compared
 from pilothouse.bench.engines.vllm_plain import Vllm
 from pilothouse.bench.engines.vllm_weights import write_quantized
 from pilothouse.kernels.quant import dequantize, quantize
 from pilothouse.specialists.engines.native.model import Context, NativeModel
 from pilothouse.specialists.weights import read_json, read_model_tensors
-
-SIZES = {
-    "hidden_size": 64,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "num_key_value_heads": 1,
-    "intermediate_size": 128,
-    "vocab_size": 160,
-    "max_position_embeddings": 256,
-    "tie_word_embeddings": True,
-}
-TINY = Shape("tiny", "tiny", SIZES, {8: 2}, 1)
 
 
 @pytest.fixture

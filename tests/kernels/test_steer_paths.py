@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from steering_tables import bits, filled
 
 from pilothouse.kernels.dispatch import Backend
 from pilothouse.kernels.gates import Gates, decide
@@ -11,27 +12,9 @@ WIDTHS = (1, 7, 65, 1030)
 CPU: tuple[Backend, ...] = ("plain", "fast")
 
 
-def filled(width: int, device: str = "cpu") -> SteerTables:
-    """Rows: 1 add, 2 project_out, 3 scale, 4 clamp_feature, 5 relative add, 6 add that keeps the norm."""
-    generator = torch.Generator().manual_seed(width)
-    v = torch.randn(6, width, generator=generator)
-    tables = SteerTables.empty(8, width, device)
-    tables.put(1, "add", v[0], 1.5)
-    tables.put(2, "project_out", v[1], 1.0)
-    tables.put(3, "scale", v[2], 3.0)
-    tables.put(4, "clamp_feature", v[3], 2.0, v[4], 0.25, 0.5)
-    tables.put(5, "add", v[5], 0.5, relative=True)
-    tables.put(6, "add", v[0], 4.0, keep_norm=True)
-    return tables
-
-
 def tokens(width: int, device: str = "cpu") -> tuple[torch.Tensor, torch.Tensor]:
     x = torch.randn(16, width, generator=torch.Generator().manual_seed(3)) * 2
     return x.to(device), (torch.arange(16) % 8).to(device)
-
-
-def bits(x: torch.Tensor) -> torch.Tensor:
-    return x.view(torch.int32 if x.element_size() == 4 else torch.int16)
 
 
 @pytest.mark.parametrize("backend", CPU)

@@ -2,6 +2,8 @@
 
 import pytest
 import torch
+from steering_tables import bits
+from steering_tables import filled as every_kind
 
 from pilothouse.kernels.gates import Gates, decide
 from pilothouse.kernels.picked import decide_picked, pick, pick_gates, steer_picked_
@@ -11,21 +13,10 @@ WIDTHS = (1, 7, 65, 1030)
 
 
 def filled(width: int) -> SteerTables:
-    """Rows: 1, 7 add, 2 project_out, 3 scale, 4 clamp_feature, 5 relative add, 6 add that keeps the norm."""
-    v = torch.randn(7, width, generator=torch.Generator().manual_seed(width))
-    tables = SteerTables.empty(8, width)
-    tables.put(1, "add", v[0], 1.5)
-    tables.put(2, "project_out", v[1], 1.0)
-    tables.put(3, "scale", v[2], 3.0)
-    tables.put(4, "clamp_feature", v[3], 2.0, v[4], 0.25, 0.5)
-    tables.put(5, "add", v[5], 0.5, relative=True)
-    tables.put(6, "add", v[0], 4.0, keep_norm=True)
-    tables.put(7, "add", v[6], -2.0)
+    """A row of every kind, and row 7, which adds another vector."""
+    tables = every_kind(width)
+    tables.put(7, "add", torch.randn(width, generator=torch.Generator().manual_seed(width + 1)), -2.0)
     return tables
-
-
-def bits(x: torch.Tensor) -> torch.Tensor:
-    return x.view(torch.int32 if x.element_size() == 4 else torch.int16)
 
 
 @pytest.mark.parametrize("width", WIDTHS)

@@ -7,25 +7,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pilothouse.bench.engines.shapes import Shape, make_folder
-from pilothouse.bench.engines.vllm_native import Bench
+from tiny_shape import TINY
 
-SIZES = {
-    "hidden_size": 64,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "num_key_value_heads": 1,
-    "intermediate_size": 128,
-    "vocab_size": 192,
-    "max_position_embeddings": 256,
-    "tie_word_embeddings": True,
-}
+from pilothouse.bench.engines.shapes import make_folder
+from pilothouse.bench.engines.vllm_native import Bench
 
 
 def test_both_engines_run_every_pair_and_say_the_same(tmp_path: Path) -> None:
-    shape = Shape("tiny", "tiny", SIZES, {8: 2}, 1)
-    make_folder(shape, tmp_path / "model", 0)
-    bench = Bench(shape, tmp_path / "model", 0, True, lambda line: None, tmp_path, counts=(1,))
+    make_folder(TINY, tmp_path / "model", 0)
+    bench = Bench(TINY, tmp_path / "model", 0, True, lambda line: None, tmp_path, counts=(1,))
     section = bench.section(rounds=1)
     assert [goal.note for goal in section.goals] == [""] * 4
     assert all(goal.found is not None for goal in section.goals)
